@@ -120,3 +120,20 @@ def finite(number: Optional[float]) -> Optional[float]:
 
 def _safe(fact: object) -> object:
     return finite(fact) if isinstance(fact, float) else fact
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What the source said of one gate's queries before anything ran; lint holds the gate against it.
+
+    `series` is the largest number of series that one place answered with where one is expected; `edges` are the
+    histogram's bucket edges; `places` answered at all; `rate` is the requests per second seen over all places.
+    """
+
+    gate: str
+    exists: bool
+    series: int = 1
+    edges: Tuple[float, ...] = ()
+    places: Tuple[str, ...] = ()
+    rate: Optional[float] = None
+    detail: str = ""
