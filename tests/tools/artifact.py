@@ -1,0 +1,89 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Build the collection's artifact, hold its list of files against the repository, and import it as Galaxy does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Iterable, List, Set
+
+import yaml
+from environment import ROOT
+from tree_copy import copy_tree, listed
+
+OUTPUT = ROOT / "build/artifact"
+# Written by the build itself.
+GENERATED = {"MANIFEST.json", "FILES.json"}
+# Configuration of the build: it is in MANIFEST.json.
+DROPPED = {"galaxy.yml"}
+
+
+def build() -> Path:
+    shutil.rmtree(OUTPUT, ignore_errors=True)
+    tree = copy_tree(OUTPUT)
+    command = ["ansible-galaxy", "collection", "build", "--output-path", OUTPUT, tree]
+    subprocess.run(command, stdin=subprocess.DEVNULL, check=True)
+    return next(OUTPUT.glob("*.tar.gz"))
+
+
+def shipped(paths: Iterable[Path], ignored: List[str]) -> Set[str]:
+    """The files that the artifact should have: all that no pattern of `build_ignore` names, itself or as a folder."""
+    kept = set()
+    for path in paths:
+        names = [path.as_posix(), *(parent.as_posix() for parent in path.parents)]
+        if not any(fnmatch(name, pattern) for name in names for pattern in ignored):
+            kept.add(path.as_posix())
+    return kept - DROPPED
+
+
+def differences(artifact: Path) -> List[str]:
+    ignored = yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))["build_ignore"]
+    with tarfile.open(artifact) as archive:
+        packed = {member.name for member in archive if not member.isdir()} - GENERATED
+    wanted = shipped(listed(), ignored)
+    hidden = {name for name in packed if any(part.startswith(".") for part in name.split("/"))}
+    return [
+        *(f"{name}: packed, but not in the repository" for name in sorted(packed - wanted)),
+        *(f"{name}: not packed" for name in sorted(wanted - packed)),
+        *(f"{name}: a hidden file" for name in sorted(hidden)),
+    ]
+
+
+def imported(artifact: Path) -> int:
+    """Run galaxy-importer without containers; a warning counts as much as an error."""
+    environment = {
+        **os.environ,
+        "GALAXY_IMPORTER_CONFIG": str(ROOT / "tests/tools/galaxy-importer.cfg"),
+        "GALAXY_IMPORTER_TMP_ROOT_DIR": str(OUTPUT),
+    }
+    command = ["python", "-m", "galaxy_importer.main", "--print-result", artifact.name]
+    done = subprocess.run(
+        command, cwd=OUTPUT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    log, _, result = done.stdout.partition("\n{")
+    print(log, done.stderr, sep="\n", flush=True)
+    complaints = [line for line in (log + done.stderr).splitlines() if line.startswith(("WARNING", "ERROR"))]
+    if done.returncode or not result or complaints:
+        print(f"galaxy-importer: exit code {done.returncode}, {len(complaints)} warnings or errors")
+        return 1
+    contents = json.loads("{" + result)["contents"]
+    print(f"galaxy-importer: imported {len(contents)} plugins, roles and playbooks")
+    return 0
+
+
+def main() -> int:
+    artifact = build()
+    wrong = differences(artifact)
+    print(*wrong, sep="\n")
+    return 1 if wrong else imported(artifact)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

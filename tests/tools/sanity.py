@@ -1,0 +1,44 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the whole of `ansible-test sanity` on one ansible-core: `sanity.py 2.19 [arguments]`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from environment import ROOT, ready
+from tree_copy import copy_tree
+
+BOOTSTRAP = Path(__file__).with_name("get_pip.py")
+
+
+def provide_bootstrap(python: Path) -> None:
+    """Put our bootstrap of pip where ansible-test would download one to; one that is there already stays."""
+    find = "import ansible_test._internal.python_requirements as module; print(module.__file__)"
+    source = subprocess.run([python, "-c", find], capture_output=True, text=True, check=True).stdout.strip()
+    pinned = re.findall(r"pip='([\d.]+)'", Path(source).read_text(encoding="utf-8"))
+    folder = Path.home() / ".ansible/test/cache"
+    folder.mkdir(parents=True, exist_ok=True)
+    for version in pinned:
+        target = folder / f"get_pip_{version.replace('.', '_')}.py"
+        if not target.exists():
+            shutil.copyfile(BOOTSTRAP, target)
+
+
+def sanity(core: str, *arguments: str) -> int:
+    python = ready(core)
+    provide_bootstrap(python)
+    probe = "import sys; print('%d.%d' % sys.version_info[:2])"
+    version = subprocess.run([python, "-c", probe], capture_output=True, text=True, check=True).stdout.strip()
+    tree = copy_tree(ROOT / "build/sanity" / core)
+    command = [python.with_name("ansible-test"), "sanity", "--local", "--python", version, "--color", "no", *arguments]
+    print(f"ansible-test sanity on ansible-core {core}, Python {version}", flush=True)
+    return subprocess.run(command, cwd=tree, stdin=subprocess.DEVNULL, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(sanity(*sys.argv[1:]))
