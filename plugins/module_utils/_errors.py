@@ -67,6 +67,10 @@ class LeaseError(DeliveryError):
     """The lease on a service is held by somebody else, or was lost."""
 
 
+class RolloutError(DeliveryError):
+    """The rollout is not in a state for this: another one is unfinished, this one is closed, or there is none."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the known word nearest to `word`, or an empty string."""
     matches = get_close_matches(word, list(known), n=1, cutoff=0.6)

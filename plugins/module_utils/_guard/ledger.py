@@ -2,24 +2,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The ledger's protocol: what every store promises, so that the code above does not know which one it is.
 
-Every write that belongs to an action takes the lease it is made under and is refused with `LeaseError` when a newer
-holder has taken over (fencing); every failure of the store itself is a `StoreError`. The clock comes in as `now`
-(epoch seconds), so that nothing here waits or reads one.
+Every write that belongs to an action takes the lease it is made under and is refused with `LeaseError` when that lease
+is not in force any more: expired, given back, or taken over by a newer holder (fencing). What a rollout's state does
+not allow is a `RolloutError`, what cannot be kept as JSON an `OptionError`, and every failure of the store itself a
+`StoreError`; each leaves the ledger as it was. The clock comes in as `now` (epoch seconds), so that nothing here waits
+or reads one.
 """
 
 from __future__ import annotations
 
-from typing import Mapping, Optional, Protocol, Sequence
+from typing import Mapping, Optional, Protocol, Sequence, Tuple
 
 from .model import Command, Entry, Lease, Rollout
 
 
 class Ledger(Protocol):
+    # --- leases
+
     def acquire(self, service: str, holder: str, ttl: float, now: float) -> Lease:
         """Take the service's lease with a higher token than any before; LeaseError names who holds it otherwise."""
 
     def renew(self, lease: Lease, ttl: float, now: float) -> Lease:
-        """Prolong it; LeaseError when it has expired or somebody else has it."""
+        """Prolong it to at least `now + ttl`; LeaseError when it has expired or somebody else has it."""
 
     def release(self, lease: Lease, now: float) -> None:
         """Give it back; giving back a lost lease changes nothing."""
@@ -27,39 +31,77 @@ class Ledger(Protocol):
     def holder(self, service: str, now: float) -> Optional[Lease]:
         """The lease in force, or None."""
 
+    def leases(self, now: float) -> Sequence[Lease]:
+        """All leases in force, by service."""
+
+    # --- rollouts
+
     def open_rollout(self, lease: Lease, rollout: Rollout, actor: str, now: float) -> Rollout:
-        """Write the intent, before anything changes. Refused while the service has another unfinished rollout."""
+        """Write the intent, before anything changes. Refused while the service has another unfinished rollout.
+
+        Its state, token, times and `by` are set here: open, the lease's, `now` and `actor`.
+        """
 
     def save_progress(self, lease: Lease, rollout_id: str, progress: Mapping[str, object], now: float) -> None:
-        """Replace the progress and renew nothing; refused when the lease was lost."""
+        """Replace the progress of an unfinished rollout and renew nothing; refused when the lease was lost."""
+
+    def look(
+        self, lease: Lease, rollout_id: str, progress: Mapping[str, object], *, ttl: float, now: float, after: int = 0
+    ) -> Tuple[Lease, Sequence[Command]]:
+        """`renew`, `save_progress` and `commands` of this rollout after seq `after`, in one transaction.
+
+        The commands are marked as taken, and come again until `after` is past them: keep the highest seq that was
+        obeyed in the progress, so that a controller that dies in between loses none.
+        """
 
     def set_state(
         self, lease: Lease, rollout_id: str, state: str, outcome: Mapping[str, object], actor: str, now: float
     ) -> Rollout:
-        """Move the rollout to `state` with its outcome, and record it as an entry, in one transaction."""
+        """Move an unfinished rollout to `state` with its outcome, and record it as an entry, in one transaction.
+
+        `done` and `undone` are for ever: a rollout is closed exactly once. The lease may be another than the one it
+        was opened under, and the rollout carries that lease's token from then on.
+        """
 
     def rollout(self, rollout_id: str) -> Optional[Rollout]: ...
 
     def unfinished(self, service: str = "") -> Sequence[Rollout]:
         """Rollouts that are open, held or unresolved, oldest first; of one service or of all."""
 
-    def last_rollouts(self, service: str, limit: int = 20) -> Sequence[Rollout]:
-        """Newest first."""
+    def last_rollouts(self, service: str = "", limit: int = 20) -> Sequence[Rollout]:
+        """Newest first; of one service or of all."""
+
+    # --- what people say
 
     def say(self, service: str, command: str, by: str, reason: str, now: float) -> Command:
-        """A person's hold, resume, promote or abort of the rollout that is under way."""
+        """A person's hold, resume, promote or abort of the service's unfinished rollout; needs no lease.
 
-    def commands(self, service: str, after: int = 0) -> Sequence[Command]:
-        """Commands with a higher seq than `after`, oldest first."""
+        RolloutError when there is none to speak to; OptionError for another command, nobody, or promote without a
+        reason.
+        """
+
+    def commands(self, service: str = "", after: int = 0, rollout: str = "") -> Sequence[Command]:
+        """Commands with a higher seq than `after`, oldest first; of one service or of all, of one rollout or of all."""
+
+    # --- the record
 
     def append(
         self, service: str, kind: str, actor: str, body: Mapping[str, object], now: float, lease: Optional[Lease] = None
-    ) -> Entry: ...
+    ) -> Entry:
+        """Add one entry to the chain; with a lease, only while that is in force."""
 
-    def entries(self, service: str = "", after: int = 0, limit: int = 1000) -> Sequence[Entry]: ...
+    def entries(self, service: str = "", after: int = 0, limit: int = 1000) -> Sequence[Entry]:
+        """Entries with a higher seq than `after`, oldest first; of one service or of all."""
 
-    def verify(self) -> Optional[str]:
-        """None when the chain holds, else one sentence that names the first bad entry."""
+    def last_entries(self, service: str = "", limit: int = 20) -> Sequence[Entry]:
+        """Newest first; of one service or of all."""
+
+    def verify(self, kept: str = "") -> Optional[str]:
+        """None when the chain holds, else one sentence that names the first bad entry.
+
+        With `kept`, a head that was noted elsewhere, a chain that does not contain it is broken too: nothing else
+        can show that the newest entries were cut off.
+        """
 
     def head(self) -> str:
         """The newest entry's hash, to be kept elsewhere."""

@@ -14,8 +14,16 @@ DONE = "done"
 UNDONE = "undone"
 UNRESOLVED = "unresolved"
 UNFINISHED = (OPEN, HELD, UNRESOLVED)
+STATES = (OPEN, HELD, DONE, UNDONE, UNRESOLVED)
 
 COMMANDS = ("hold", "resume", "promote", "abort")
+
+# kinds of entries that only the ledger itself writes, in one transaction with what they record
+ROLLOUT = "rollout"  # opened, with its intent
+STATE = "state"  # a rollout went on to another state, with its outcome
+COMMAND = "command"
+LEASE = "lease"
+OWN_KINDS = (ROLLOUT, STATE, COMMAND, LEASE)
 
 
 @dataclass(frozen=True)
@@ -47,11 +55,12 @@ class Rollout:
     intent: Mapping[str, object] = field(default_factory=dict)
     progress: Mapping[str, object] = field(default_factory=dict)
     outcome: Mapping[str, object] = field(default_factory=dict)
+    by: str = ""  # who started it
 
 
 @dataclass(frozen=True)
 class Command:
-    """What a person said about a running rollout. `seq` orders them; `taken` is when the bake saw it."""
+    """What a person said about one unfinished rollout. `seq` orders them; `taken` is when its bake first saw it."""
 
     seq: int
     service: str
@@ -60,6 +69,7 @@ class Command:
     reason: str
     at: float
     taken: Optional[float] = None
+    rollout: str = ""  # its id: a command never outlives the rollout that it was said about
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ class Entry:
     seq: int
     at: float
     service: str
-    kind: str  # trigger | decision | intent | action | outcome | command | lease | …
+    kind: str  # one of OWN_KINDS, or the caller's: trigger | decision | intent | action | outcome | …
     actor: str
     body: Mapping[str, object]
     prev: str

@@ -1,0 +1,145 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The hash chain of the ledger, and the one JSON in which everything is kept. Pure: the same for every store.
+
+Each entry's hash is SHA-256 over the hash of the entry before it and the canonical JSON of the entry itself, so that
+an entry that was changed, removed, moved or slipped in breaks the chain where it happened. The chain shows tampering
+and does not prevent it: whoever can write the whole store can rewrite the whole chain, unless its head is kept
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import replace
+from hashlib import sha256
+from typing import Dict, Iterable, Mapping, Optional
+
+from .._errors import OptionError
+from .model import OPEN, ROLLOUT, STATE, Entry, Rollout
+
+GENESIS = "0" * 64  # what the first entry names as the hash before it
+MASK = "***"
+# the last word decides: `bearer_token` and `clientSecret` are secrets, `password_file` is a path
+_SECRET = re.compile(
+    r"(password|passwd|passphrase|secret|token|authorization|bearer|api[-_]?key|private[-_]?key|cookie)$", re.I
+)
+_USERINFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+
+
+def canonical(value: object) -> str:
+    """`value` as JSON: ASCII, sorted keys, no spaces; what is not finite is null; what looks like a secret is masked.
+
+    OptionError names the first part that JSON cannot carry.
+    """
+    return json.dumps(_plain(value, ""), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _plain(value: object, where: str) -> object:
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, str):
+        return _USERINFO.sub(MASK, value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {_key(key, where): _member(key, member, where) for key, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(member, f"{where}[{index}]") for index, member in enumerate(value)]
+    raise OptionError(
+        f"The ledger cannot keep {where or 'this'}: it is of type {type(value).__name__}, which JSON does not know"
+    )
+
+
+def _key(key: object, where: str) -> str:
+    if not isinstance(key, str):
+        raise OptionError(f"The ledger cannot keep {where or 'this'}: its key {key!r} is not a string")
+    return key
+
+
+def _member(key: str, member: object, where: str) -> object:
+    if isinstance(member, str) and member and _SECRET.search(key):
+        return MASK
+    return _plain(member, f"{where}.{key}" if where else key)
+
+
+def decode(text: str) -> Dict[str, object]:
+    """What `canonical` made of a mapping; ValueError when it is not exactly that any more."""
+    value: object = json.loads(text)
+    if not isinstance(value, dict) or canonical(value) != text:
+        raise ValueError("not the JSON that the ledger wrote")
+    return value
+
+
+def digest(entry: Entry) -> str:
+    """The hash that `entry` must have: hexadecimal SHA-256 over `prev` and the canonical JSON of the rest."""
+    rest = {
+        "seq": entry.seq,
+        "at": entry.at,
+        "service": entry.service,
+        "kind": entry.kind,
+        "actor": entry.actor,
+        "body": entry.body,
+    }
+    return sha256((entry.prev + canonical(rest)).encode("ascii", "backslashreplace")).hexdigest()
+
+
+def link(seq: int, prev: str, *, at: float, service: str, kind: str, actor: str, body: Mapping[str, object]) -> Entry:
+    """The entry number `seq`, which follows the one with the hash `prev` (GENESIS for the first)."""
+    entry = Entry(seq, float(at), service, kind, actor, decode(canonical(body)), prev, "")
+    return replace(entry, hash=digest(entry))
+
+
+def first_break(entries: Iterable[Entry], kept: str = "") -> Optional[str]:
+    """None when `entries`, all of them from the first on, form a chain that contains the head `kept`; else why not."""
+    seq, prev, found = 0, GENESIS, kept in ("", GENESIS)
+    for entry in entries:
+        seq += 1
+        if entry.seq != seq:
+            return f"Entry {seq} is missing: entry {entry.seq} follows entry {seq - 1}."
+        if entry.prev != prev:
+            return f"Entry {seq} does not follow entry {seq - 1}: it names another hash before it."
+        if digest(entry) != entry.hash:
+            return f"Entry {seq} was changed after it had been written."
+        prev = entry.hash
+        found = found or prev == kept
+    if not found:
+        return f"The chain ends at entry {seq} without the head {kept[:12]}… kept elsewhere: it was cut or rewritten."
+    return None
+
+
+def first_lie(entries: Iterable[Entry], rollouts: Iterable[Rollout]) -> Optional[str]:
+    """None when the rollouts are what the chain says of them, else one sentence that names the first that is not.
+
+    A rollout's row authorises its undo, and only the chain is protected: the row must not say anything else.
+    """
+    intents: Dict[object, str] = {}
+    states: Dict[object, object] = {}
+    for entry in entries:
+        name = entry.body.get("rollout")
+        if entry.kind == ROLLOUT:
+            intents[name] = canonical(entry.body)
+        if entry.kind in (ROLLOUT, STATE):
+            states[name] = entry.body.get("state")
+    for rollout in rollouts:
+        if intents.pop(rollout.id, "") != canonical(opening(rollout)):
+            return f"The intent of rollout {rollout.id} is not the one that was recorded when it was opened."
+        if states[rollout.id] != rollout.state:
+            return f"Rollout {rollout.id} is {rollout.state}, but the last entry about it says {states[rollout.id]}."
+    for name in intents:
+        return f"Rollout {name} was recorded and is gone."
+    return None
+
+
+def opening(rollout: Rollout) -> Dict[str, object]:
+    """The body of the entry that records a rollout's intent."""
+    return {
+        "rollout": rollout.id,
+        "service": rollout.service,
+        "release": rollout.release,
+        "kind": rollout.kind,
+        "state": OPEN,
+        "intent": rollout.intent,
+    }
