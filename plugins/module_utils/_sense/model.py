@@ -72,6 +72,40 @@ class Sample:
     presence: Mapping[str, Presence] = field(default_factory=dict)
     down: Optional[Absent] = None
     took: float = 0.0
+    warnings: Tuple[str, ...] = ()
+
+    def as_dict(self) -> Dict[str, object]:
+        return {
+            "at": self.at,
+            "answers": {
+                gate: {place: answer_as_dict(answer) for place, answer in answers.items()}
+                for gate, answers in self.answers.items()
+            },
+            "presence": {
+                place: {"up": presence.up, "start": presence.start, "detail": presence.detail}
+                for place, presence in self.presence.items()
+            },
+            "down": answer_as_dict(self.down) if self.down else None,
+            "took": self.took,
+            "warnings": list(self.warnings),
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, object]) -> "Sample":
+        """The sample that `as_dict` gave; ValueError when it is none."""
+        answers, presence = _mapping(raw.get("answers", {})), _mapping(raw.get("presence", {}))
+        warnings = raw.get("warnings")
+        return cls(
+            at=_number(raw.get("at")),
+            answers={
+                gate: {place: answer_from_dict(_mapping(answer)) for place, answer in _mapping(places).items()}
+                for gate, places in answers.items()
+            },
+            presence={place: _presence(_mapping(said)) for place, said in presence.items()},
+            down=_down(raw.get("down")),
+            took=_number(raw.get("took", 0.0)),
+            warnings=tuple(str(warning) for warning in warnings) if isinstance(warnings, (list, tuple)) else (),
+        )
 
 
 @dataclass(frozen=True)
@@ -85,3 +119,46 @@ class Target:
 
 Targets = Tuple[Target, ...]
 Headers = Dict[str, str]
+
+
+def answer_as_dict(answer: Answer) -> Dict[str, object]:
+    if isinstance(answer, Reading):
+        return {"at": answer.at, "bad": answer.bad, "total": answer.total, "start": answer.start}
+    if isinstance(answer, Value):
+        return {"at": answer.at, "value": answer.value}
+    return {"absent": answer.reason, "detail": answer.detail}
+
+
+def answer_from_dict(raw: Mapping[str, object]) -> Answer:
+    if "absent" in raw:
+        return Absent(str(raw["absent"]), str(raw.get("detail", "")))
+    if "value" in raw:
+        return Value(_number(raw["at"]), _number(raw["value"]))
+    return Reading(_number(raw["at"]), _number(raw["bad"]), _number(raw["total"]), _optional(raw.get("start")))
+
+
+def _mapping(raw: object) -> Mapping[str, object]:
+    if isinstance(raw, Mapping):
+        return raw
+    raise ValueError(f"a sample has {type(raw).__name__} where a mapping belongs")
+
+
+def _number(raw: object) -> float:
+    if isinstance(raw, (int, float)) and not isinstance(raw, bool):
+        return float(raw)
+    raise ValueError(f"a sample has {type(raw).__name__} where a number belongs")
+
+
+def _presence(raw: Mapping[str, object]) -> Presence:
+    return Presence(raw.get("up") is True, _optional(raw.get("start")), str(raw.get("detail", "")))
+
+
+def _down(raw: object) -> Optional[Absent]:
+    if raw is None:
+        return None
+    said = _mapping(raw)
+    return Absent(str(said.get("absent", "provider_error")), str(said.get("detail", "")))
+
+
+def _optional(raw: object) -> Optional[float]:
+    return None if raw is None else _number(raw)
