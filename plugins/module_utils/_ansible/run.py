@@ -1,0 +1,44 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one place where a module's work ends: its result, a `DeliveryError` in clear words, or a bug without a secret."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from typing import Callable, Dict, List, Mapping, NoReturn
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .._errors import DeliveryError
+
+Work = Callable[[AnsibleModule], Mapping[str, object]]
+
+
+def run(module: AnsibleModule, work: Work) -> NoReturn:
+    """Exit with what `work` returns, or fail with what went wrong and what to do next."""
+    try:
+        result = dict(work(module))
+    except Exception as error:
+        module.fail_json(**failure(error))
+    module.exit_json(**result)
+
+
+def failure(error: Exception) -> Dict[str, object]:
+    """What `fail_json`, or an action's failed result, says of an error."""
+    if isinstance(error, DeliveryError):
+        return {"msg": error.message, "service": error.service, "details": error.details}
+    if isinstance(error, ImportError):
+        mend = "Install it for the Python that runs this task, on the controller by default"
+        return {"msg": f"the Python library {(error.name or 'it needs').split('.')[0]} is missing. {mend}."}
+    # the text of an unexpected error may hold anything, also a URL with a password: only where it came from is told
+    return {
+        "msg": f"unexpected {type(error).__name__}: this is a bug in selfheal.delivery. Please report it with its trace.",
+        "details": {"trace": trace(error)},
+    }
+
+
+def trace(error: BaseException) -> List[str]:
+    """Where an error came from, innermost last, without any value."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}" for frame in frames]
