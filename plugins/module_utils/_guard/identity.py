@@ -1,13 +1,11 @@
 # SPDX-FileCopyrightText: selfheal.delivery contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who acts, as far as this machine knows: for a lease's holder, and for the `by` of people who do not say."""
+"""Who acts, as far as this machine knows: for the ledger's actors, and for the `by` of people who do not say."""
 
 from __future__ import annotations
 
 import os
 import pwd
-import socket
-import uuid
 
 
 def person() -> str:
@@ -17,8 +15,3 @@ def person() -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:  # containers run as numbers without a name
         return f"uid {uid}"
-
-
-def holder() -> str:
-    """A lease holder's name that no other run shares: who, where, which process, and a random part."""
-    return f"{person()}@{socket.gethostname()} pid {os.getpid()} {uuid.uuid4().hex[:8]}"
