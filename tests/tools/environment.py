@@ -16,9 +16,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, Tuple
+from typing import Dict, List, Tuple, Union
 
 from find_python import PythonMissing, find_python
+
+StrPath = Union[str, Path]
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,13 +40,14 @@ def cache() -> Path:
 def build(folder: Path, python: Path, requirements: Path) -> None:
     print(f"setting up {folder.name} with {python} ...", file=sys.stderr, flush=True)
     shutil.rmtree(folder, ignore_errors=True)
-    pip = [folder / "bin/python", "-m", "pip", "--disable-pip-version-check"]
-    for command in (
+    pip: List[StrPath] = [folder / "bin/python", "-m", "pip", "--disable-pip-version-check"]
+    commands: Tuple[List[StrPath], ...] = (
         [python, "-m", "venv", folder],
         # The lock is complete: resolving it again would only cost time.
         [*pip, "install", "--quiet", "--no-deps", "--requirement", requirements],
         [*pip, "check"],
-    ):
+    )
+    for command in commands:
         subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=True)
     (folder / ".ready").touch()
 

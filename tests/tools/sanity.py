@@ -35,9 +35,11 @@ def sanity(core: str, *arguments: str) -> int:
     probe = "import sys; print('%d.%d' % sys.version_info[:2])"
     version = subprocess.run([python, "-c", probe], capture_output=True, text=True, check=True).stdout.strip()
     tree = copy_tree(ROOT / "build/sanity" / core)
-    command = [python.with_name("ansible-test"), "sanity", "--local", "--python", version, "--color", "no", *arguments]
+    # A repository of its own: ansible-test would find the one around it, which ignores build/ and so has no file there.
+    subprocess.run(["git", "init", "--quiet", tree], check=True)
+    command = [str(python.with_name("ansible-test")), "sanity", "--local", "--python", version, "--color", "no"]
     print(f"ansible-test sanity on ansible-core {core}, Python {version}", flush=True)
-    return subprocess.run(command, cwd=tree, stdin=subprocess.DEVNULL, check=False).returncode
+    return subprocess.run([*command, *arguments], cwd=tree, stdin=subprocess.DEVNULL, check=False).returncode
 
 
 if __name__ == "__main__":
