@@ -1,0 +1,303 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Put a release on a place, take it back, or mark it known good."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release
+short_description: Put a release on a machine, take it back, or mark it known good
+version_added: 1.0.0
+author:
+  - selfheal.delivery contributors (@selfheal-delivery)
+description:
+  - Keeps releases side by side below O(path) and lets C(current) lead to one of them, in the layout of Capistrano and
+    Deployer. C(releases/<id>) holds a release with what is known of it, C(shared/) what outlives releases, C(current)
+    is a symbolic link that is switched by one rename, and C(.delivery/) holds a lock, the journal and the highest
+    fencing token seen.
+  - Restarts what serves the release and waits until it is healthy, both in this same task. They cannot be left to a
+    handler, because a canary is watched before handlers run.
+  - Every phase is on disk before the next begins. A run that was killed at any step is finished, or taken back, by
+    running the module again.
+  - Going back is the switch and the restart. Nothing is built or copied.
+  - Needs Python 3.9 or newer on the machine, and nothing besides it.
+  - The lease of O(rollout) is kept alive from the controller while this runs, and every change is written to the ledger
+    first. Only the undo of an unfinished rollout goes on without the ledger; it is kept in the journal on the machine.
+extends_documentation_fragment:
+  - selfheal.delivery.attributes
+  - selfheal.delivery.attributes.action
+  - selfheal.delivery.ledger
+attributes:
+  action:
+    support: full
+  check_mode:
+    support: full
+    details:
+      - Nothing is copied, run or asked then.
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  service:
+    description: The service that is changed, as the ledger knows it. Always needed.
+    type: str
+  lease:
+    description:
+      - The lease on the service, as M(selfheal.delivery.rollout) returned it. Always needed.
+    type: dict
+  lease_ttl:
+    description: Seconds that the lease outlives the last sign of its holder.
+    type: float
+    default: 60.0
+  path:
+    description:
+      - The absolute path of the folder that holds C(releases), C(shared) and C(current).
+      - It is made when it is not there and O(src) is given.
+    type: path
+    required: true
+  release:
+    description:
+      - The id of the release, one version of what is deployed. 1 to 128 letters, digits and C(. _ + ~ -), with a letter
+        or a digit first.
+      - Required for O(state=deployed) and O(state=promoted).
+      - With O(state=known_good), the release that has to be left, even if it is known good.
+    type: str
+  state:
+    description:
+      - V(deployed) stages O(release) if it is not there, switches to it, restarts and waits until it is healthy.
+        Nothing is done when it is current and healthy. When the restart or the health check fails, the task fails,
+        C(current) stays on the new release, and the journal says so.
+      - V(known_good) goes back to O(to), or to the newest known good release that is neither current nor bad.
+        Nothing is done when a known good release is current that was not brought by O(rollout).
+      - V(promoted) marks the current release, which must be O(release), as known good, and removes old releases.
+    type: str
+    choices: [deployed, known_good, promoted]
+    default: deployed
+  src:
+    description:
+      - The content of the release, a folder or a tar archive (plain, gzip, bzip2 or xz) on the controller, or with
+        O(remote_src=true) on the machine.
+      - Without it, C(releases/<id>) must have been prepared, complete, by somebody else.
+      - An id whose release has other content is refused.
+      - Archives may not hold absolute names, names or links that leave the release, devices, or a name twice.
+    type: path
+  remote_src:
+    description: O(src) is on the machine already.
+    type: bool
+    default: false
+  version:
+    description: The version as people say it. Defaults to O(release).
+    type: str
+  by:
+    description: Who deploys. Defaults to the user on the machine.
+    type: str
+  shared:
+    description:
+      - Paths inside the release that become links into C(shared/) when it is staged.
+      - If C(shared/) does not have the path yet, it begins with what the release brings there. If the release brings
+        nothing either, a path that ends with C(/) begins as an empty folder, and any other path is an error.
+    type: list
+    elements: str
+    default: []
+  rollback:
+    description:
+      - Whether O(release) may be rolled back, stored with it. A V(blocked) release, such as one with a migration that
+        cannot be undone, is only left by the O(undo) of the rollout that brought it.
+      - Defaults to what is stored, and to V(allowed) for a new release.
+    type: str
+    choices: [allowed, blocked]
+  to:
+    description:
+      - The release to go back to with O(state=known_good). It must be known good here and not bad; with O(undo=true) it
+        is enough that it is here and complete.
+      - Without O(rollout) and O(release) it is a person's wish, and a known good current release is left for it too.
+    type: str
+  mark_bad:
+    description: Marks the release that O(state=known_good) leaves as bad, with this reason. It is not gone back to.
+    type: str
+  undo:
+    description:
+      - This is the undo of O(rollout), which did not finish. Only a release that this rollout brought here, or the
+        one that O(release) names, is left.
+    type: bool
+    default: false
+  keep:
+    description:
+      - How many releases O(state=promoted) keeps. The current release, the last known good ones and O(before) are kept
+        in any case.
+    type: int
+    default: 5
+  rollout:
+    description:
+      - The id of the rollout that this change belongs to. Kept in the journal on the machine. Always needed.
+    type: str
+  before:
+    description: What ran here before the rollout, by its intent. Kept in the journal, and never removed.
+    type: str
+  token:
+    description:
+      - The fencing token of O(lease), which the machine is told. A token lower than the highest one that was seen there
+        is refused, and nothing changes. Never set it yourself.
+    type: int
+  restart:
+    description: How to restart what serves the release. Without it nothing is restarted.
+    type: dict
+    suboptions:
+      command:
+        description:
+          - The command, as a list of words, or as a text that is split into words. No shell runs it.
+          - It must be safe to run again. What it starts in the background keeps running; its output goes to
+            C(.delivery/restart.log), unless the command sends it elsewhere.
+          - Exactly one of O(restart.command) and O(restart.service) is needed.
+        type: raw
+      service:
+        description: The name of a service of the machine, restarted by systemd or by C(service).
+        type: str
+      chdir:
+        description: Where to run the command, relative to O(path).
+        type: path
+        default: current
+      timeout:
+        description: Seconds after which the command is ended, and the restart has failed.
+        type: float
+        default: 60.0
+  health:
+    description: How to see that the release is healthy. Without it a successful restart is enough.
+    type: dict
+    suboptions:
+      url:
+        description:
+          - An C(http) or C(https) address to ask, without a proxy.
+          - Exactly one of O(health.url) and O(health.command) is needed.
+        type: str
+      command:
+        description: A command that ends with 0 when the release is healthy, run in C(current) like O(restart.command).
+        type: raw
+      status:
+        description: The HTTP status codes that mean healthy.
+        type: list
+        elements: int
+        default: [200]
+      contains:
+        description: A text that the answer or the command's output must contain, such as the version.
+        type: str
+      timeout:
+        description: Seconds within which the release must become healthy.
+        type: float
+        default: 30.0
+      interval:
+        description: Seconds between two tries.
+        type: float
+        default: 1.0
+  lock_timeout:
+    description: Seconds to wait for another run on the same O(path). After that the task fails and says who it is.
+    type: float
+    default: 10.0
+seealso:
+  - module: selfheal.delivery.release_info
+  - module: selfheal.delivery.rollout
+"""
+
+EXAMPLES = r"""
+- name: Run version 2.0.1
+  selfheal.delivery.release:
+    service: shop
+    rollout: "{{ shop_rollout.rollout.id }}"
+    lease: "{{ shop_rollout.lease }}"
+    path: /srv/shop
+    release: 2.0.1
+    src: shop-2.0.1.tar.gz
+    shared: [config/secrets.env, uploads/]
+    restart:
+      service: shop
+    health:
+      url: http://127.0.0.1:8080/healthz
+      contains: 2.0.1
+
+- name: It has proven itself
+  selfheal.delivery.release:
+    service: shop
+    rollout: "{{ shop_rollout.rollout.id }}"
+    lease: "{{ shop_rollout.lease }}"
+    path: /srv/shop
+    release: 2.0.1
+    state: promoted
+    keep: 3
+
+- name: Go back to the last release known to be good
+  selfheal.delivery.release:
+    service: shop
+    rollout: "{{ shop_rollout.rollout.id }}"
+    lease: "{{ shop_rollout.lease }}"
+    path: /srv/shop
+    state: known_good
+    release: 2.0.1
+    mark_bad: 5 % of requests failed
+    restart:
+      command: [/srv/shop/bin/restart, --now]
+      timeout: 20
+    health:
+      url: http://127.0.0.1:8080/healthz
+"""
+
+RETURN = r"""
+release:
+  description: The release that this was about.
+  returned: always
+  type: str
+  sample: 2.0.1
+before:
+  description: What ran here before RV(current), where that is known. Null on the first deploy.
+  returned: always
+  type: str
+  sample: 1.0.0
+current:
+  description: What C(current) leads to now. Also returned when the task fails after the switch.
+  returned: always
+  type: str
+  sample: 2.0.1
+known_good:
+  description: Where O(state=known_good) would go to now. Null when there is nothing to go back to.
+  returned: always
+  type: str
+  sample: 1.0.0
+actions:
+  description: What was done, or in check mode would be done, in this order.
+  returned: always
+  type: list
+  elements: str
+  sample: [staged 2.0.1, switched to 2.0.1, restarted 2.0.1]
+took:
+  description: Seconds that the change took.
+  returned: always
+  type: float
+  sample: 1.42
+"""
+
+from typing import Any, Dict, NoReturn
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.options import ARGUMENTS, REQUIRED_IF, change
+from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.run import failure
+
+
+def main() -> NoReturn:
+    module = AnsibleModule(argument_spec=ARGUMENTS, required_if=REQUIRED_IF, supports_check_mode=True)
+    result: Dict[str, Any] = {}
+    failed: Dict[str, Any] = {}
+    try:
+        result = change(module.params, dry=module.check_mode).as_dict()
+    except Exception as error:
+        failed = failure(error)
+    if failed:
+        # what runs now is as much the result of a change that failed halfway as of one that went well
+        module.fail_json(failed["msg"], **failed["details"])
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
