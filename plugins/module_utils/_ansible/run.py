@@ -17,23 +17,30 @@ Work = Callable[[AnsibleModule], Mapping[str, object]]
 
 def run(module: AnsibleModule, work: Work) -> NoReturn:
     """Exit with what `work` returns, or fail with what went wrong and what to do next."""
+    failed: Dict[str, object] = {}
     try:
         result = dict(work(module))
     except Exception as error:
-        module.fail_json(**failure(error))
+        failed = failure(error)
+    if failed:
+        # not inside the except block, from which fail_json takes the error's own text and trace
+        module.fail_json(str(failed["msg"]), service=failed["service"], details=failed["details"])
     module.exit_json(**result)
 
 
 def failure(error: Exception) -> Dict[str, object]:
-    """What `fail_json`, or an action's failed result, says of an error."""
+    """`msg`, `service` and `details` of an error, for `fail_json` or an action's failed result."""
     if isinstance(error, DeliveryError):
         return {"msg": error.message, "service": error.service, "details": error.details}
     if isinstance(error, ImportError):
         mend = "Install it for the Python that runs this task, on the controller by default"
-        return {"msg": f"the Python library {(error.name or 'it needs').split('.')[0]} is missing. {mend}."}
+        library = (error.name or "it needs").split(".")[0]
+        return {"msg": f"the Python library {library} is missing. {mend}.", "service": "", "details": {}}
     # the text of an unexpected error may hold anything, also a URL with a password: only where it came from is told
+    bug = f"unexpected {type(error).__name__}: this is a bug in selfheal.delivery"
     return {
-        "msg": f"unexpected {type(error).__name__}: this is a bug in selfheal.delivery. Please report it with its trace.",
+        "msg": f"{bug}. Please report it with its trace.",
+        "service": "",
         "details": {"trace": trace(error)},
     }
 

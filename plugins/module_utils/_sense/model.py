@@ -117,6 +117,8 @@ class Target:
     instance: str = ""  # the value of the metrics server's place label, when it is not the place's name
 
 
+# the one place that everything belongs to where no places are told apart
+EVERYTHING = "all"
 Targets = Tuple[Target, ...]
 Headers = Dict[str, str]
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from .._errors import OptionError, nearest
 
+DEFAULT_UP = "up"
 TYPES = ("exposition", "prometheus")
 _TEXTS = (
     "type",
@@ -57,7 +58,7 @@ class SourceOptions:
     timeout: float = 5.0
     place_label: str = "instance"
     window: float = 150.0
-    up: str = "up"
+    up: str = DEFAULT_UP
 
 
 def parse_source(raw: Mapping[str, object]) -> SourceOptions:
@@ -81,7 +82,7 @@ def parse_source(raw: Mapping[str, object]) -> SourceOptions:
         timeout=_seconds(given, "timeout", 5.0),
         place_label=texts.get("place_label", "instance"),
         window=_seconds(given, "window", 150.0),
-        up=texts.get("up", "up"),
+        up=texts.get("up", DEFAULT_UP),
     )
 
 
