@@ -1,0 +1,260 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is wrong with a policy before anything runs: gates that cannot fail, cannot pass, or see the wrong thing.
+
+Every finding names the gate, the reason and the mend. An `error` is a gate that does not do what it is there for; a
+`warning` is one that does it badly. The expressions are read by pattern, not parsed: what looks odd is said, what
+cannot be read is left to the probes (what the source answered) and to the self-test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+from .._errors import nearest
+from .detect import expected_detection
+from .lint_rules import ERROR, WARNING, Note, of_rule
+from .model import Arms, Probed
+from .recovery import ratio_spec
+from .selftest import BASE_SHARE, time_to_fail
+from .spec import BurnRule, GateSpec, Policy, RanksRule, RatioRule, ValueRule
+
+_NOMINAL_RPS = 100.0  # per place; what the self-test assumes where nobody knows the traffic
+_FEW_PLACES = 6
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong. `gate` is empty where the policy as a whole is meant."""
+
+    gate: str
+    level: str
+    code: str
+    reason: str
+    mend: str
+
+    def as_dict(self) -> Dict[str, str]:
+        return {"level": self.level, "gate": self.gate, "code": self.code, "reason": self.reason, "mend": self.mend}
+
+    def __str__(self) -> str:
+        where = f"gate {self.gate!r}" if self.gate else "the policy"
+        return f"{self.level}: {where}: {self.reason}. {self.mend}."
+
+
+@dataclass(frozen=True)
+class _Fleet:
+    """Who is compared with whom: all places, and how many of them are on the new release at each step."""
+
+    places: Tuple[str, ...]
+    sizes: Tuple[int, ...]
+
+    def arms(self, size: int) -> Arms:
+        return Arms(self.places[:size], self.places[size:])
+
+    @property
+    def first(self) -> int:
+        return min(self.sizes)
+
+
+def lint(
+    policy: Policy, places: Sequence[str], *, sizes: Sequence[int], probes: Optional[Mapping[str, Probed]] = None
+) -> List[Finding]:
+    """Everything wrong with `policy` on `places`, errors first.
+
+    `sizes` are the numbers of places on the new release at each step (a `watch` over all places: `[len(places)]`);
+    `probes` say, by gate, what the source answered, and are left out where it was not asked.
+    """
+    fleet = _Fleet(tuple(places), tuple(size for size in sizes if 0 < size <= len(places)))
+    findings = [Finding("", *note) for note in _of_bake(policy)]
+    if not fleet.sizes:
+        told = (ERROR, "no_places", "no step puts the release on any place", "Name at least one place and one step")
+        return _sorted(findings + [Finding("", *told)])
+    for gate in policy.gates:
+        notes = list(of_rule(policy, gate)) + list(_of_fleet(gate, fleet))
+        probe = (probes or {}).get(gate.name)
+        if probe is not None:
+            notes += _of_probe(gate, probe, fleet)
+        notes += _of_reach(policy, gate, fleet, _traffic(policy, probes))
+        findings += [Finding(gate.name, *note) for note in notes]
+    return _sorted(findings)
+
+
+def _sorted(findings: Sequence[Finding]) -> List[Finding]:
+    unique = list(dict.fromkeys(findings))
+    return sorted(unique, key=lambda finding: finding.level != ERROR)
+
+
+def _traffic(policy: Policy, probes: Optional[Mapping[str, Probed]]) -> Optional[float]:
+    """Requests per second over all places: as the policy expects them, else as the source has seen them."""
+    seen = [probe.rate for probe in (probes or {}).values() if probe.rate is not None]
+    return policy.traffic if policy.traffic is not None else max(seen, default=None)
+
+
+def _of_bake(policy: Policy) -> Iterator[Note]:
+    bake = policy.bake
+    if bake.warm_up >= bake.deadline:
+        yield (
+            ERROR,
+            "never_passes",
+            f"warm_up ({bake.warm_up:g}s) lasts as long as the bake ({bake.deadline:g}s), so nothing is ever judged",
+            "Lower warm_up or raise deadline",
+        )
+    if bake.on_undecided == "pass":
+        yield (
+            WARNING,
+            "undecided_promotes",
+            "on_undecided: pass promotes a release that nobody has shown to be good",
+            "Use hold or undo, or give the bake more time or traffic",
+        )
+
+
+def _of_fleet(gate: GateSpec, fleet: _Fleet) -> Iterator[Note]:
+    rule, left = gate.rule, len(fleet.places) - max(fleet.sizes)
+    if left == 0 and (isinstance(rule, RanksRule) or (isinstance(rule, RatioRule) and rule.max is None)):
+        never = len(fleet.places) == fleet.first
+        yield (
+            ERROR if never else WARNING,
+            "no_baseline",
+            "no place is left on the old release to compare with" + ("" if never else " at the last step"),
+            "Keep a holdback of one place"
+            if isinstance(rule, RanksRule)
+            else "Set max, or keep a holdback of one place",
+        )
+    compared = isinstance(rule, RatioRule) and rule.max is None
+    if compared and 0 < len(fleet.places) - fleet.first < _FEW_PLACES:
+        yield (
+            WARNING,
+            "few_baseline_places",
+            f"{len(fleet.places) - fleet.first} baseline places say little about how bursty the errors are",
+            f"Set max beside the comparison; from {_FEW_PLACES} places on the comparison stands alone",
+        )
+
+
+def _of_probe(gate: GateSpec, probe: Probed, fleet: _Fleet) -> Iterator[Note]:
+    if not probe.exists:
+        detail = f": {probe.detail}" if probe.detail else ""
+        yield (ERROR, "no_such_metric", f"the source does not have it{detail}", "Correct the name or the labels")
+        return
+    if probe.series > 1:
+        yield (
+            ERROR,
+            "several_series",
+            f"one place answers with {probe.series} series where one is expected",
+            "Narrow the selector down to one series, or add them up per place",
+        )
+    missing = [place for place in fleet.places if place not in probe.places]
+    if missing and probe.places:
+        hint = nearest(missing[0], probe.places)
+        yield (
+            ERROR,
+            "not_per_place",
+            f"nothing tells these places apart from the rest: {', '.join(missing[:5])}{hint}",
+            "Let the label that names the place have the inventory's names, or map it in source",
+        )
+    elif missing:
+        yield (
+            ERROR,
+            "not_per_place",
+            "the answer names no place, so that a broken canary is diluted in the whole",
+            "Keep the label that names the place in the expression",
+        )
+    over = gate.ask.over
+    if over is not None and probe.edges and not any(abs(edge - over) <= 1e-9 * max(1.0, over) for edge in probe.edges):
+        near = sorted(sorted(probe.edges, key=lambda edge: abs(edge - over))[:2])
+        yield (
+            ERROR,
+            "no_bucket_edge",
+            f"the histogram has no bucket edge at {over:g}s",
+            f"Set over to an edge, for example {' or '.join(f'{edge:g}' for edge in near)}",
+        )
+
+
+def _of_reach(policy: Policy, gate: GateSpec, fleet: _Fleet, traffic: Optional[float]) -> Iterator[Note]:
+    """Can the first step reach a verdict within its bake, and does the gate do what it should on synthetic looks?"""
+    share = fleet.first / len(fleet.places)
+    if isinstance(gate.rule, (RatioRule, BurnRule)):
+        if traffic is None:
+            yield (
+                WARNING,
+                "unknown_traffic",
+                "nobody knows how many requests to expect, so nobody can say how long a verdict takes",
+                "Set traffic to the requests per second over all places",
+            )
+        elif isinstance(gate.rule, RatioRule):
+            yield from _reach_of_ratio(policy, gate, fleet, traffic, share)
+        else:
+            yield from _reach_of_burn(policy, gate.rule, traffic * share)
+    elif isinstance(gate.rule, ValueRule):
+        yield from _reach_of_value(policy, gate.rule)
+    yield from _self_test(policy, gate, fleet, traffic)
+
+
+def _reach_of_ratio(policy: Policy, gate: GateSpec, fleet: _Fleet, traffic: float, share: float) -> Iterator[Note]:
+    bake, baseline = policy.bake, len(fleet.places) - fleet.first
+    spec = ratio_spec(policy, gate)
+    seen = expected_detection(spec, traffic, share, baseline_rate=BASE_SHARE, places=baseline)
+    step = f"with {fleet.first} of {len(fleet.places)} places and {traffic:g} requests/s"
+    good = seen["pass"]
+    if good is None or good > bake.deadline + bake.extend:
+        takes = "more than a day" if good is None else f"about {good:.0f}s"
+        yield (
+            ERROR,
+            "never_passes",
+            f"a good release needs {takes} to pass {step}; the bake has {bake.deadline + bake.extend:g}s",
+            "Raise floor, deadline or the first step, or bring more traffic",
+        )
+    for key, level in (("50%", ERROR), ("5x", WARNING)):
+        takes_bad = seen[key]
+        if takes_bad is None or takes_bad > bake.deadline:
+            what = "where half of all requests fail" if key == "50%" else "five times worse than the baseline"
+            yield (
+                level,
+                "never_fails" if level == ERROR else "slow_to_fail",
+                f"a release {what} would not be seen within {bake.deadline:g}s {step}",
+                "Raise deadline or the first step, lower tolerance, or bring more traffic",
+            )
+
+
+def _reach_of_burn(policy: Policy, rule: BurnRule, rps: float) -> Iterator[Note]:
+    bake = policy.bake
+    needed = max(float(rule.min_requests), 3 / (rule.pass_burn * (1 - rule.slo)))
+    window = max((pair.long for pair in rule.windows), default=bake.deadline)
+    if rps * min(window, bake.deadline + bake.extend) < needed:
+        yield (
+            ERROR,
+            "never_passes",
+            f"a pass needs {needed:.0f} canary requests within {window:g}s, {rps:.3g} come each second",
+            "Lower the slo or min_requests, raise deadline or the first step, or bring more traffic",
+        )
+
+
+def _reach_of_value(policy: Policy, rule: ValueRule) -> Iterator[Note]:
+    bake = policy.bake
+    fails = min(rule.fail_count, rule.consecutive or rule.fail_count) * rule.every
+    if fails > bake.deadline or rule.fail_of * rule.every > bake.deadline + bake.extend:
+        yield (
+            ERROR,
+            "never_fails" if fails > bake.deadline else "never_passes",
+            f"{rule.fail_of} values, one every {rule.every:g}s, do not fit into the bake of {bake.deadline:g}s",
+            "Lower every, fail_of or fail_count, or raise deadline",
+        )
+
+
+def _self_test(policy: Policy, gate: GateSpec, fleet: _Fleet, traffic: Optional[float]) -> Iterator[Note]:
+    arms = fleet.arms(fleet.first)
+    rps = traffic if traffic is not None else _NOMINAL_RPS * len(fleet.places)
+    if time_to_fail(policy, gate, arms, rps=rps, bad=True) is None:
+        yield (
+            ERROR,
+            "self_test_bad",
+            f"a synthetic release that is plainly bad is not failed within {policy.bake.deadline:g}s",
+            "Mend the findings above; or lower the gate's limit, raise deadline, or use a larger first step",
+        )
+    if time_to_fail(policy, gate, arms, rps=rps, bad=False) is not None:
+        yield (
+            ERROR,
+            "self_test_good",
+            "a synthetic release that does what the baseline does is failed",
+            "Raise the gate's limit or tolerance",
+        )
