@@ -13,7 +13,7 @@ from .ratio import RatioSpec
 def expected_detection(
     spec: RatioSpec, rps: float, share: float, *, baseline_rate: float, places: int = 0
 ) -> Dict[str, Optional[float]]:
-    """Seconds until a 2×, 5× and 50 %-errors regression fails, and until a healthy release passes; None: not within a day.
+    """Seconds until a 2×, 5× and 50 %-errors regression fails, and a healthy release passes; None: not seen.
 
     Keys `2x`, `5x`, `50%`, `pass`. `rps` are requests per second over all places, `share` the canary's, 0..1.
     `places` is the number of baseline places, 0 when there is none.

@@ -6,10 +6,29 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Dict, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
-from .model import FAIL, INCONCLUSIVE, PASS, Arms, GateLook, Verdict
-from .presets import DEFAULT_PRESET, PRESETS
+from .dispersion import Dispersion
+from .model import FAIL, INCONCLUSIVE, PASS, Arms, Counts, GateLook, Verdict
+from .presets import (
+    BETTER,
+    DEFAULT_PRESET,
+    GROSS_BAD,
+    GROSS_RATE,
+    GROSS_RATIO,
+    LIMIT_SHARE,
+    PRESETS,
+    SLOT,
+    WORSE,
+    Preset,
+)
+from .sequential import Evidence, against_baseline, against_rate, numbers
+
+FEW_PLACES = 6  # with fewer baseline places their dispersion is badly known: `evidence["weak"]`
+_FADE = 0.8  # of the recent counts, kept at the end of each slot: about a minute's memory
+_WORSE_THAN_BASELINE = "worse_than_baseline"
+_OVER_LIMIT = "over_limit"
+_SOURCE_REASONS = ("provider_error", "query_error")
 
 
 @dataclass(frozen=True)
@@ -24,7 +43,7 @@ class RatioSpec:
 
     name: str
     alpha: float = 0.01
-    tolerance: float = 2.0
+    tolerance: float = 1.5
     maximum: Optional[float] = None
     margin: float = 2.0
     floor: float = 0.002
@@ -60,64 +79,221 @@ class RatioSpec:
             preset=preset,
         )
 
+    @property
+    def own(self) -> Preset:
+        return PRESETS[self.preset]
+
+    def needed(self) -> Dict[str, float]:
+        """The evidence at which each test fails, 1 / (its share of α): `baseline`, and `gross` and `limit` if used."""
+        gross = self.own.gross
+        limit = 0.0 if self.maximum is None else LIMIT_SHARE
+        shares = {"baseline": 1.0 - gross - limit, "gross": gross, "limit": limit}
+        return {test: 1.0 / (self.alpha * share) for test, share in shares.items() if share > 0.0}
+
 
 class RatioGate:
-    """A `Gate` over bad and total counts. `observe` with an empty `arms.canary` takes in the baseline's history."""
+    """A `Gate` over bad and total counts.
+
+    `observe` takes each look's increments per place; the arms are read anew each time. With an empty `arms.canary` it
+    takes in the baseline's history (before the bake, `elapsed` < 0), which teaches it the dispersion. A fail stays; a
+    pass is said anew at each look. In `evidence`: `fail` and `pass`, shares of the evidence needed; `dispersion`, what
+    log-evidence for a fail is divided by; `test`, which test is nearest to a fail; `recent`, the canary's rate over
+    about the last minute; `weak`, True with fewer than FEW_PLACES baseline places: then a fail that says
+    `worse_than_baseline`, and not `over_limit`, is a reason to hold and ask.
+    """
 
     def __init__(self, spec: RatioSpec) -> None:
+        preset = spec.own
         self.spec = spec
+        self._needed = spec.needed()
+        self._tests = {
+            test: Evidence(
+                WORSE, now=preset.now, cap=math.inf if test == "gross" else preset.cap * math.log(1.0 / spec.alpha)
+            )
+            for test in self._needed
+        }
+        ceiling = 20.0 / preset.miss
+        self._margin = Evidence(BETTER, ceiling=ceiling)
+        self._floor = Evidence(BETTER, ceiling=ceiling)
+        self._dispersion = Dispersion(preset)
+        self._divisors = (1.0, 1.0)  # for a fail, for a pass
+        self._slot: Optional[int] = None
+        self._places: Dict[str, List[float]] = {}
+        self._sums = [0.0] * 4  # the canary's bad and total, the baseline's bad and total, over the bake
+        self._recent = [0.0, 0.0]
+        self._paired = False
         self._failed = ""
-        self._sums = [0.0, 0.0, 0.0, 0.0]
-        self._log_evidence = 0.0
 
     @property
     def name(self) -> str:
         return self.spec.name
 
     def observe(self, look: GateLook, arms: Arms, elapsed: float) -> Verdict:
-        bad, total = _sum(look, arms.canary)
-        bad_b, total_b = _sum(look, arms.baseline)
+        """Take in one look (never twice the same) and say where the gate stands now."""
+        slot = math.floor(elapsed / SLOT)
+        if slot != self._slot:
+            self._turn(slot, len(arms.baseline))
+        canary = _add(look.counts, arms.canary, {})
+        baseline = _add(look.counts, arms.baseline, self._places)
+        if canary[1] > 0.0:
+            self._weigh(canary, baseline, bool(arms.baseline))
         if arms.canary:
-            for index, count in enumerate((bad, total, bad_b, total_b)):
-                self._sums[index] += count
-        if total and total_b:
-            p0 = self.spec.tolerance * total / (self.spec.tolerance * total + total_b)
-            p1 = 5 * self.spec.tolerance * total / (5 * self.spec.tolerance * total + total_b)
-            self._log_evidence += bad * math.log(p1 / p0) + bad_b * math.log((1 - p1) / (1 - p0))
-        return self._verdict()
+            self._sums = [mine + more for mine, more in zip(self._sums, canary + baseline)]
+        values = {test: evidence.value(self._divisors[0]) for test, evidence in self._tests.items()}
+        self._failed = self._failed or self._fails(values)
+        return self._verdict(look, arms, values)
 
-    def _verdict(self) -> Verdict:
+    def _turn(self, slot: int, places: int) -> None:
+        """Begin another slot: settle the last one's evidence, and learn its dispersion."""
+        start = slot * SLOT
+        if self._slot is not None:
+            self._dispersion.add(self._slot * SLOT, self._places)
+        self._dispersion.settle(start, places)
+        following = (self._dispersion.for_fail, self._dispersion.for_pass)
+        if self._slot is not None:
+            for evidence in self._tests.values():
+                evidence.close(max(0.0, start), self._divisors[0], following[0])
+            for evidence in (self._margin, self._floor):
+                evidence.close(max(0.0, start), self._divisors[1], following[1])
+        self._divisors = following
+        self._recent = [_FADE * count for count in self._recent]
+        self._places = {}
+        self._slot = slot
+
+    def _weigh(self, canary: Tuple[float, float], baseline: Tuple[float, float], paired: bool) -> None:
+        spec, tests = self.spec, self._tests
+        self._recent[0] += canary[0]
+        self._recent[1] += canary[1]
+        self._paired = paired
+        if baseline[1] > 0.0 and (canary[0] > 0.0 or baseline[0] > 0.0):
+            worse = tests["baseline"].multiples
+            tests["baseline"].add(against_baseline(canary, baseline, spec.tolerance, multiples=worse))
+            if "gross" in tests:
+                gross = max(GROSS_RATIO, spec.tolerance)
+                tests["gross"].add(against_baseline(canary, baseline, gross, multiples=worse))
+            better = self._margin.multiples
+            self._margin.add(against_baseline(canary, baseline, spec.margin, multiples=better))
+        if spec.maximum is not None:
+            tests["limit"].add(against_rate(canary, spec.maximum, multiples=tests["limit"].multiples))
+        bound = spec.floor if paired else max(spec.floor, spec.maximum or 0.0)
+        self._floor.add(against_rate(canary, bound, multiples=self._floor.multiples))
+
+    def _fails(self, values: Mapping[str, float]) -> str:
+        """Why the gate fails now, or an empty string."""
+        bad = self._sums[0]
+        if bad < self.spec.min_bad:
+            return ""
+        reached = [test for test, value in values.items() if value >= self._needed[test]]
+        if "limit" in reached:
+            return _OVER_LIMIT
+        gross = "gross" in reached and bad >= GROSS_BAD and self._recent[0] > GROSS_RATE * self._recent[1]
+        return _WORSE_THAN_BASELINE if gross or "baseline" in reached else ""
+
+    def _passing(self) -> float:
+        """The evidence for a pass, as a share of what is needed."""
+        floor = self._floor.value(self._divisors[1])
+        value = (floor + self._margin.value(self._divisors[1])) / 2.0 if self._paired else floor
+        return _share(value, 1.0 / self.spec.own.miss)
+
+    def _verdict(self, look: GateLook, arms: Arms, values: Mapping[str, float]) -> Verdict:
         bad, total, bad_b, total_b = self._sums
-        need = math.log(1 / self.spec.alpha)
-        if self._log_evidence >= need and bad >= self.spec.min_bad:
-            self._failed = "baseline"
-        verdict, reason = INCONCLUSIVE, "undecided" if total else "no_data"
-        if self._failed:
-            verdict, reason = FAIL, self._failed
-        elif total >= self.spec.min_requests and bad * 500 < total:
-            verdict, reason = PASS, ""
+        shares = {test: _share(value, self._needed[test]) for test, value in values.items()}
+        test = max(shares, key=lambda name: shares[name])
+        passing = self._passing()
+        verdict, reason = FAIL, self._failed
+        if not reason:
+            reason = self._missing(look, arms)
+            if not reason and total >= self.spec.min_requests and passing >= 1.0 and shares[test] < 0.5:
+                verdict = PASS
+            else:
+                verdict = INCONCLUSIVE
+                reason = reason or ("low_sample" if total < self.spec.min_requests else "undecided")
+        rate_b = bad_b / total_b if total_b > 0.0 else None
         return Verdict(
             verdict,
-            self.name,
+            self.spec.name,
             reason,
-            value=bad / total if total else None,
-            baseline=bad_b / total_b if total_b else None,
-            limit=self.spec.maximum,
-            samples={"canary": total, "baseline": total_b, "bad": bad, "baseline_bad": bad_b},
-            evidence={"fail": min(1.0, max(0.0, self._log_evidence / need)), "pass": 0.0, "dispersion": 1.0},
+            bad / total if total > 0.0 else None,
+            self._bound(rate_b),
+            rate_b,
+            {"canary": total, "baseline": total_b, "bad": bad, "baseline_bad": bad_b},
+            {
+                "fail": 1.0 if self._failed else shares[test],
+                "pass": passing,
+                "dispersion": self._divisors[0],
+                "test": test,
+                "recent": self._recent[0] / self._recent[1] if self._recent[1] > 0.0 else None,
+                "weak": self._paired and self._dispersion.places < FEW_PLACES,
+            },
         )
 
+    def _bound(self, baseline: Optional[float]) -> float:
+        if self.spec.maximum is not None:
+            return self.spec.maximum
+        return max(self.spec.floor, self.spec.margin * (baseline or 0.0))
+
+    def _missing(self, look: GateLook, arms: Arms) -> str:
+        """Why this look cannot carry a pass, or an empty string."""
+        for places in (arms.canary, arms.baseline):
+            if not places or any(place in look.counts for place in places):
+                continue
+            absent = [look.absent[place].reason for place in places if place in look.absent]
+            return next((reason for reason in _SOURCE_REASONS if reason in absent), "no_data")
+        return "" if arms.canary and self._sums[1] > 0.0 else "no_data"
+
     def state(self) -> Dict[str, object]:
-        return {"failed": self._failed, "sums": list(self._sums), "log_evidence": self._log_evidence}
+        return {
+            "slot": self._slot,
+            "places": {place: list(count) for place, count in self._places.items()},
+            "sums": list(self._sums),
+            "recent": list(self._recent),
+            "divisors": list(self._divisors),
+            "paired": self._paired,
+            "failed": self._failed,
+            "dispersion": self._dispersion.state(),
+            "evidence": {name: evidence.state() for name, evidence in self._all()},
+        }
 
     def restore(self, state: Mapping[str, object]) -> None:
-        sums, log_evidence = state["sums"], state["log_evidence"]
-        if isinstance(sums, Sequence) and isinstance(log_evidence, (int, float)):
-            self._sums = [float(number) for number in sums]
-            self._log_evidence = float(log_evidence)
-        self._failed = str(state["failed"])
+        """Take up where `state` left off. Raises ValueError when it is not the state of a gate with this spec."""
+        slot, places, evidence = state.get("slot"), state.get("places"), state.get("evidence")
+        dispersion = state.get("dispersion")
+        if not (isinstance(places, Mapping) and isinstance(evidence, Mapping) and isinstance(dispersion, Mapping)):
+            raise ValueError(f"not the state of a ratio gate: {self.name}")
+        if {name for name, _evidence in self._all()} != set(evidence):
+            raise ValueError(f"the state of another kind of gate: {self.name}")
+        for name, mine in self._all():
+            mine.restore(evidence[name])
+        self._dispersion.restore(dispersion)
+        self._slot = slot if isinstance(slot, int) else None
+        self._places = {str(place): numbers(count, 2) for place, count in places.items()}
+        self._sums, self._recent = numbers(state.get("sums"), 4), numbers(state.get("recent"), 2)
+        fail, passing = numbers(state.get("divisors"), 2)
+        self._divisors = (fail, passing)
+        self._paired, self._failed = bool(state.get("paired")), str(state.get("failed") or "")
+
+    def _all(self) -> Sequence[Tuple[str, Evidence]]:
+        return (*self._tests.items(), ("margin", self._margin), ("floor", self._floor))
 
 
-def _sum(look: GateLook, places: Tuple[str, ...]) -> Tuple[float, float]:
-    counts = [look.counts[place] for place in places if place in look.counts]
-    return sum(count.bad for count in counts), sum(count.total for count in counts)
+def _add(counts: Mapping[str, Counts], places: Tuple[str, ...], into: Dict[str, List[float]]) -> Tuple[float, float]:
+    """The sum of bad and total over `places`, each also added to `into`. A count that is no number is left out."""
+    bad, total = 0.0, 0.0
+    for place in places:
+        count = counts.get(place)
+        if count is None or not (0.0 <= count.bad < math.inf and 0.0 <= count.total < math.inf):
+            continue
+        bad += count.bad
+        total += count.total
+        mine = into.get(place)
+        if mine is None:
+            into[place] = [count.bad, count.total]
+        else:
+            mine[0] += count.bad
+            mine[1] += count.total
+    return bad, total
+
+
+def _share(value: float, needed: float) -> float:
+    """How much of the log-evidence needed there is, 0..1."""
+    return 0.0 if value <= 1.0 else min(1.0, math.log(value) / math.log(needed))
