@@ -37,10 +37,10 @@ def file_system(path: str, mounts: str) -> str:
     return kind
 
 
-def refuse_network(path: str, mounts_file: str = MOUNTS) -> None:
+def refuse_network(path: str) -> None:
     """StoreError when the absolute `path` would lie on a file system that machines share."""
     try:
-        with open(mounts_file, encoding="utf-8", errors="surrogateescape") as mounts:
+        with open(MOUNTS, encoding="utf-8", errors="surrogateescape") as mounts:
             kind = file_system(os.path.realpath(path), mounts.read())
     except OSError:
         return

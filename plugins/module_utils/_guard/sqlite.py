@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import tempfile
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Iterator, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import quote
 
@@ -84,23 +84,19 @@ class SqliteLedger:
     ) -> None:
         self.path = path
         self._pid = os.getpid()
-        if path == MEMORY:
-            if not allow_memory:
-                raise StoreError(
-                    "A ledger in memory would be forgotten at once", mend="Set the ledger's path to a file"
-                )
-            with self._told():
-                self._db = sqlite3.connect(MEMORY, isolation_level=None)
-                _lay_out(self._db)
+        if path == MEMORY and allow_memory:
+            self._db = sqlite3.connect(MEMORY, isolation_level=None)
+            _lay_out(self._db)
             return
+        if path == MEMORY:
+            raise StoreError("A ledger in memory would be forgotten at once", mend="Set the ledger's path to a file")
         if not os.path.isabs(path):
             raise OptionError(f"The ledger's path {path!r} is not absolute", mend="Set it to the full path of a file")
         if not allow_network:
             files.refuse_network(path)
-        if create and not os.path.exists(path):
-            with self._told():
-                _create(path)
         with self._told():
+            if create and not os.path.exists(path):
+                _create(path)
             self._db = _connect(path, busy_timeout)
             try:
                 self._check_layout()
@@ -248,11 +244,13 @@ class SqliteLedger:
         return rules.unfinished(lease, rollout_id, self._one_rollout("id = ?", rollout_id))
 
     def _save(self, lease: Lease, rollout_id: str, progress: Mapping[str, object], now: float) -> None:
-        self._unfinished(lease, rollout_id)
-        self._db.execute(
-            "UPDATE rollout SET progress = ?, token = ?, updated_at = ? WHERE id = ?",
-            (chain.canonical(progress), lease.token, now, rollout_id),
+        saved = self._db.execute(
+            "UPDATE rollout SET progress = ?, token = ?, updated_at = ?"
+            f" WHERE id = ? AND service = ? AND {_IS_UNFINISHED}",
+            (chain.canonical(progress), lease.token, now, rollout_id, lease.service),
         )
+        if not saved.rowcount:
+            self._unfinished(lease, rollout_id)  # says why
 
     # --- what people say
 
@@ -342,7 +340,11 @@ class SqliteLedger:
 
     def _as_entry(self, row: Tuple[str, ...]) -> Entry:
         try:
-            return Entry(int(row[0]), float(row[1]), row[2], row[3], row[4], chain.decode(row[5]), row[6], row[7])
+            seq, at, service, kind, actor, body, prev, own = row
+            entry = Entry(int(seq), float(at), str(service), str(kind), str(actor), chain.decode(body), str(prev), own)
+            if chain.canonical(entry.body) != body:
+                raise ValueError("its body is not written as the ledger writes")
+            return entry
         except (TypeError, ValueError) as error:
             raise self._unreadable(f"Entry {row[0]}", error) from error
 
@@ -407,17 +409,13 @@ def _create(path: str) -> None:
     """An empty ledger, readable by its owner only, that is either there as a whole or not at all."""
     folder = os.path.dirname(path)
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    handle, draft = tempfile.mkstemp(prefix=".ledger-", dir=folder)
-    os.close(handle)
-    try:
-        db = _connect(draft, 5.0)
-        try:
+    with tempfile.TemporaryDirectory(prefix=".ledger-", dir=folder) as drafts:
+        draft = os.path.join(drafts, "ledger")
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        with closing(_connect(draft, 0.0)) as db:
             db.execute("PRAGMA journal_mode=WAL")
             _lay_out(db)
-        finally:
-            db.close()
-        os.link(draft, path)
-    except FileExistsError:
-        pass  # another process was first, and its file is as good
-    finally:
-        os.unlink(draft)
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass  # another process was first, and its file is as good
