@@ -170,7 +170,7 @@ options:
     suboptions:
       url:
         description:
-          - An C(http) or C(https) address to ask, without a proxy.
+          - An C(http) or C(https) address to ask. Proxies are not used and redirects are not followed.
           - Exactly one of O(health.url) and O(health.command) is needed.
         type: str
       command:

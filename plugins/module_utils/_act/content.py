@@ -17,14 +17,13 @@ import stat
 import tarfile
 import zlib
 from contextlib import contextmanager
-from typing import IO, Dict, Iterable, Iterator, List, Tuple
+from typing import IO, Dict, Iterable, Iterator, List, Tuple, Type
 
 from .._errors import OptionError, PlaceError
-from .durable import make_folder, remove, sync_tree
+from .durable import make_folder, remove, sync, sync_tree
 
 METADATA = ".release.json"
 _CHUNK = 1 << 20
-_BROKEN = (tarfile.TarError, EOFError, zlib.error, ValueError)
 
 
 def check_source(src: str) -> None:
@@ -89,7 +88,7 @@ def link_shared(release: str, shared: str, paths: Iterable[str]) -> None:
         if not (os.path.islink(inside) and os.readlink(inside) == to):
             remove(inside)
             os.symlink(to, inside)
-    sync_tree(release)
+            sync(os.path.dirname(inside))
 
 
 def _begin(inside: str, kept: str, *, folder: bool) -> None:
@@ -101,6 +100,7 @@ def _begin(inside: str, kept: str, *, folder: bool) -> None:
         sync_tree(aside)
     elif os.path.isfile(inside) and not os.path.islink(inside):
         shutil.copy2(inside, aside)
+        sync(aside)
     elif folder:
         os.mkdir(aside)
     else:
@@ -109,6 +109,7 @@ def _begin(inside: str, kept: str, *, folder: bool) -> None:
             mend="Put it there first, or end the path with / to begin with an empty folder",
         )
     os.rename(aside, kept)
+    sync(os.path.dirname(kept))
 
 
 def _stay(root: str, folder: str) -> None:
@@ -119,12 +120,22 @@ def _stay(root: str, folder: str) -> None:
         folder = os.path.dirname(folder)
 
 
+def _broken() -> Tuple[Type[Exception], ...]:
+    """What reading a damaged archive raises."""
+    damage = (tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError)
+    try:
+        from lzma import LZMAError
+    except ImportError:  # this Python was built without it, and reads no such archives
+        return damage
+    return (*damage, LZMAError)
+
+
 @contextmanager
 def _opened(src: str) -> Iterator[tarfile.TarFile]:
     try:
         with tarfile.open(src, "r:*") as archive:
             yield archive
-    except _BROKEN as problem:
+    except _broken() as problem:
         raise OptionError(f"{src} is not a whole tar archive ({problem or type(problem).__name__})") from None
 
 
@@ -229,7 +240,7 @@ def _folder_lines(root: str) -> Iterator[Tuple[str, bytes]]:
             path = os.path.join(folder, name)
             inside = os.path.relpath(path, root)
             mode = os.lstat(path).st_mode
-            if inside == METADATA or stat.S_ISDIR(mode):
+            if _ours(inside) or stat.S_ISDIR(mode):
                 continue
             if stat.S_ISLNK(mode):
                 yield inside, _line("link", os.fsencode(os.readlink(path)))
@@ -252,8 +263,11 @@ def _archive_lines(src: str) -> Iterator[Tuple[str, bytes]]:
                 source = archive.extractfile(member)
                 if source is not None:
                     lines[path] = _file_line(source, member.mode)
-    lines.pop(METADATA, None)
-    yield from lines.items()
+    yield from ((path, line) for path, line in lines.items() if not _ours(path))
+
+
+def _ours(path: str) -> bool:
+    return path == METADATA or path.startswith(f"{METADATA}/")
 
 
 def _raise(problem: OSError) -> None:

@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import http.client
-import urllib.error
-import urllib.request
+import time
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Callable, Optional, Tuple
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from .._errors import OptionError
 from . import service
@@ -32,8 +32,12 @@ class Health:
 
 def checked_url(url: str) -> str:
     """`url`, when it can be asked without surprises."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+    try:
+        parts = urlsplit(url)
+        plain = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        plain = False
+    if not plain or any(ord(letter) <= 32 for letter in url):
         raise OptionError("health.url is not an http or https address without user and password")
     return url
 
@@ -60,23 +64,37 @@ def _run(health: Health, folder: str, log: str, limit: float) -> Optional[str]:
 
 
 def _ask(health: Health, limit: float) -> Optional[str]:
-    # a proxy from the environment would be asked for an address that is this place's own
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     where = _shown(health.url)
     try:
-        with opener.open(health.url, timeout=limit) as answer:
-            status, body = answer.status, answer.read(_BODY)
-    except urllib.error.HTTPError as answer:
-        status, body = answer.code, answer.read(_BODY)
-    except urllib.error.URLError as problem:
-        return f"{where} does not answer ({problem.reason})"
+        status, said = _get(health.url, limit)
     except (OSError, http.client.HTTPException) as problem:
         return f"{where} does not answer ({problem or type(problem).__name__})"
     if status not in health.status:
         return f"{where} answers {status}"
-    if health.contains and health.contains not in body.decode("utf-8", "replace"):
+    if health.contains and health.contains not in said:
         return f"{where} answers {status}, but without {health.contains!r}"
     return None
+
+
+def _get(url: str, limit: float) -> Tuple[int, str]:
+    """Status and text of the answer. Neither proxies of the environment nor redirects come into it: it is our own."""
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    with closing(kind(parts.hostname or "", parts.port, timeout=limit)) as connection:
+        connection.request("GET", urlunsplit(("", "", parts.path or "/", parts.query, "")))
+        answer = connection.getresponse()
+        return answer.status, _read(answer, limit).decode("utf-8", "replace")
+
+
+def _read(answer: http.client.HTTPResponse, limit: float) -> bytes:
+    """What came of the body within `limit`: some answers never end."""
+    deadline, body = time.monotonic() + limit, b""
+    while len(body) < _BODY and time.monotonic() < deadline:
+        more = answer.read1(_BODY)
+        if not more:
+            break
+        body += more
+    return body
 
 
 def _shown(url: str) -> str:

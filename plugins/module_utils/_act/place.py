@@ -33,9 +33,9 @@ class Layout:
     """Where things are on the place at `path`, and what they say. Only reads."""
 
     def __init__(self, path: str) -> None:
-        if not os.path.isabs(path) or "\n" in path or "\0" in path or os.path.normpath(path) == "/":
+        self.root = os.path.normpath(f"/{path}").replace("//", "/")  # normpath keeps two slashes at the front
+        if not os.path.isabs(path) or "\n" in path or "\0" in path or self.root == "/":
             raise OptionError(f"path {path!r} is not an absolute path below /")
-        self.root = os.path.normpath(path)
         self.releases = os.path.join(self.root, "releases")
         self.shared = os.path.join(self.root, "shared")
         self.current = os.path.join(self.root, "current")

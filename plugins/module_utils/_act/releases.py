@@ -247,7 +247,7 @@ class _Run:
     def outcome(self) -> Outcome:
         return Outcome(
             release=self._release or self.seen.current,
-            before=self.seen.previous if self.seen.journal else self._first.current,
+            before=self.seen.previous,
             current=self.seen.current,
             known_good=plan.known_good(self.seen),
             changed=bool(self._actions),
