@@ -461,7 +461,7 @@ class _Part:
         text = str(raw).strip() if isinstance(raw, str) else ""
         value = _number(text[:-1]) if text.endswith("%") else _number(raw)
         if value is not None and text.endswith("%"):
-            value /= 100
+            value = round(value / 100, 15)
         return self._within(key, value, raw, (least, -math.inf, most), "a share such as 0.05 or 5%")
 
     def share(self, key: str, default: float, *, least: float, most: float) -> float:
