@@ -1,0 +1,162 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Watch a release until its gates decide. A verdict is data: this task fails only on options that are wrong."""
+
+from __future__ import annotations
+
+import traceback
+from contextlib import ExitStack, closing
+from typing import Any, Dict, List, Mapping, Sequence
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.utils.display import Display
+from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
+from ansible_collections.selfheal.delivery.plugins.module_utils._errors import (
+    DeliveryError,
+    LeaseError,
+    OptionError,
+    StoreError,
+)
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Rollout
+from ansible_collections.selfheal.delivery.plugins.module_utils._judge.bake import HELD, HOLD, UNDO, BakeReport
+from ansible_collections.selfheal.delivery.plugins.module_utils._judge.history import with_history
+from ansible_collections.selfheal.delivery.plugins.module_utils._judge.model import Absent
+from ansible_collections.selfheal.delivery.plugins.module_utils._judge.spec import Policy, parse_policy
+from ansible_collections.selfheal.delivery.plugins.module_utils._sense.ask import Asked, asked
+from ansible_collections.selfheal.delivery.plugins.module_utils._sense.model import Sample
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
+    LEASE,
+    LEASE_TTL,
+    SERVICE,
+    ControllerAction,
+    Facts,
+    lease_from,
+    now,
+    places_of,
+    plain,
+    targets_of,
+)
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._watch import Hands, Scene, Taker, Watch, verify
+
+STOP = "stop"  # somebody else has the lease: nothing may be changed from here
+display = Display()
+
+
+class ActionModule(ControllerAction):
+    SPEC = {
+        **SERVICE,
+        **LEDGER,
+        **LEASE,
+        "phase": {"type": "str", "choices": ["bake", "look", "verify"], "default": "bake"},
+        "group": {"type": "str", "required": True},
+        "release": {"type": "str", "required": True},
+        "step": {"type": "dict", "default": {}},
+        "policy": {"type": "dict", "required": True},
+        "lease_ttl": {"type": "float", "default": LEASE_TTL},
+        "places": {"type": "list", "elements": "str", "default": []},
+    }
+    REQUIRED_IF = (("phase", "bake", ("step",)), ("phase", "verify", ("places",)))
+
+    def act(self, options: Facts, task_vars: Facts) -> Facts:
+        policy = parse_policy(plain(options["policy"]), options["service"])
+        if self.checking:
+            return {"changed": False, "next": "promote", "verdict": "inconclusive", "reason": "check", "msg": _would(options, policy)}
+        if options["phase"] == "verify" and not options["places"]:
+            return {"changed": False, "verdict": "recovered", "reason": "no place was changed"}
+        try:
+            return self._looked(options, policy, task_vars)
+        except Exception as error:  # whatever it was: a task that fails here would strand every place but the first
+            display.vvv(traceback.format_exc())
+            msg = error.message if isinstance(error, DeliveryError) else f"the bake broke: {type(error).__name__}: {error}"
+            return {"changed": False, "next": UNDO, "verdict": "inconclusive", "reason": "error", "msg": msg}
+
+    def _looked(self, options: Facts, policy: Policy, task_vars: Facts) -> Facts:
+        targets = targets_of(options["service"], options["group"], places_of(options["group"], task_vars), task_vars)
+        with ExitStack() as stack:
+            ledger = stack.enter_context(closing(ledger_from(options)))
+            takers = [self._taker(one, stack, task_vars) for one in asked(policy, targets)]
+            hands = Hands(ledger, takers, say=_say, page=display.warning, ttl=options["lease_ttl"])
+            return self._watch(options, policy, hands)
+
+    def _watch(self, options: Facts, policy: Policy, hands: Hands) -> Facts:
+        try:
+            rollout = hands.ledger.rollout(options["rollout"])
+        except StoreError:
+            if options["phase"] != "verify":
+                raise
+            rollout = None
+        if options["phase"] == "verify":
+            report = verify(hands, policy, options["places"], _levels(rollout))
+            return {"changed": False, **report.as_dict()}
+        if rollout is None:
+            raise OptionError(f"there is no rollout {options['rollout']!r} in the ledger", mend="Begin it first")
+        return self._bake(options, policy, hands, rollout)
+
+    def _bake(self, options: Facts, policy: Policy, hands: Hands, rollout: Rollout) -> Facts:
+        step = plain(options["step"])
+        scene = Scene(int(step["index"]), tuple(step["canary"]), tuple(step["baseline"]))
+        judged, note = policy, ""
+        if not scene.baseline:
+            judged, note = with_history(policy, _passed_levels(hands, rollout))
+            hands.say(f"{policy.service}: no old place is left to compare with; {note}")
+        try:
+            watch = Watch(hands, judged, rollout, lease_from(options["lease"]), scene)
+            report = watch.bake() if options["phase"] == "bake" else watch.once()
+        except LeaseError as error:
+            return {"changed": False, "next": STOP, "verdict": "inconclusive", "reason": "lease_lost", "msg": error.message}
+        return {"changed": False, **_result(report, policy), "took": watch.took, "note": note}
+
+    def _taker(self, ask: Asked, stack: ExitStack, task_vars: Facts) -> Taker:
+        """Scrape from here, or from the gate host that this task is delegated to."""
+        if self._connection.transport == "local":
+            return stack.enter_context(ask.sampler()).sample
+        return lambda: self._from_gate(ask, task_vars)
+
+    def _from_gate(self, ask: Asked, task_vars: Facts) -> Sample:
+        """A gate host that cannot be reached measures nothing; it does not end the bake."""
+        try:
+            told: Mapping[str, Any] = self._execute_module(
+                module_name="selfheal.delivery.metric_info", module_args=ask.as_options(), task_vars=task_vars
+            )
+        except AnsibleConnectionFailure as error:
+            return Sample(now(), down=Absent("provider_error", f"the gate host cannot be reached: {error.message}"))
+        if told.get("failed") or told.get("unreachable"):
+            return Sample(now(), down=Absent("provider_error", str(told.get("msg") or "the gate host gave no answer")))
+        return Sample.from_dict(plain(told["sample"]))
+
+
+def _say(line: str) -> None:
+    # standard error is live in a pipe, keeps the json callback's output valid, and reaches ansible-runner's events
+    display.display(line, stderr=True)
+
+
+def _result(report: BakeReport, policy: Policy) -> Facts:
+    result = {**report.as_dict(), "next": report.action, "msg": report.message or report.reason}
+    if report.action == HOLD or report.phase == HELD:
+        result["hold_until"] = now() + policy.bake.hold_deadline
+    return result
+
+
+def _levels(rollout: Rollout | None) -> Dict[str, float]:
+    """What the baseline showed during the bake, as the rollout's progress keeps it."""
+    bake = rollout.progress.get("bake") if rollout is not None else None
+    levels = bake.get("levels") if isinstance(bake, Mapping) else None
+    return {str(gate): float(level) for gate, level in levels.items()} if isinstance(levels, Mapping) else {}
+
+
+def _passed_levels(hands: Hands, rollout: Rollout) -> Dict[str, float]:
+    """The service's own history: what each gate showed when a bake last passed."""
+    for earlier in hands.ledger.last_rollouts(rollout.service):
+        bake = earlier.outcome.get("bake") if earlier.state == "done" else None
+        gates = bake.get("gates") if isinstance(bake, Mapping) else None
+        if isinstance(gates, Sequence):
+            values = {str(gate["gate"]): gate.get("value") for gate in gates if isinstance(gate, Mapping)}
+            return {gate: float(value) for gate, value in values.items() if isinstance(value, (int, float))}
+    return {}
+
+
+def _would(options: Facts, policy: Policy) -> str:
+    step = options["step"]
+    gates = ", ".join(gate.name for gate in policy.gates)
+    return f"would watch {gates} on {', '.join(step.get('canary') or options['places'])} for {policy.bake.min_bake:g}s and more"

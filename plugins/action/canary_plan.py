@@ -1,0 +1,186 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fix a rollout's steps, or refuse what would break its promise. See plugins/modules/canary_plan.py for the docs."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any, Dict, List, Mapping, Sequence
+
+from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.steps import Walk, walk
+from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
+from ansible_collections.selfheal.delivery.plugins.module_utils._judge.spec import parse_policy
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
+    SERVICE,
+    ControllerAction,
+    Facts,
+    places_of,
+    plain,
+    targets_of,
+)
+
+
+class ActionModule(ControllerAction):
+    BYPASS_HOST_LOOP = True
+
+    SPEC = {
+        **SERVICE,
+        **LEDGER,
+        "group": {"type": "str", "required": True},
+        "release": {"type": "str", "required": True},
+        "steps": {"type": "list", "elements": "raw", "required": True},
+        "holdback": {"type": "int", "default": 1},
+        "first_release": {"type": "bool", "default": False},
+        "forget": {"type": "list", "elements": "str", "default": []},
+        "policy": {"type": "dict", "required": True},
+        "states": {"type": "dict", "required": True},
+        "resume": {"type": "dict", "default": {}},
+    }
+
+    def act(self, options: Facts, task_vars: Facts) -> Facts:
+        places = places_of(options["group"], task_vars)
+        self._refuse_broken_promises(places, task_vars)
+        policy = parse_policy(plain(options["policy"]), options["service"])
+        targets = targets_of(options["service"], options["group"], places, task_vars)
+        if options["resume"]:
+            return {"changed": False, "targets": targets, **_resumed(plain(options["resume"]))}
+        self._refuse_forgotten(options, places)
+        states = {place: plain(options["states"].get(place) or {}) for place in places}
+        ahead = [place for place in places if _current(states[place]) == options["release"]]
+        if len(ahead) == len(places) and all(_is_good(states[place]) for place in places):
+            text = f"every place already runs {options['release']}, known good: nothing to do"
+            return {"changed": False, "targets": targets, "steps": [], "holdback": [], "before": {}, "msg": text}
+        before = _ways_back(states, options["release"], first=options["first_release"])
+        way = self._walk(options, places, ahead)
+        return {"changed": False, "targets": targets, **_planned(options, policy.plain, way, before)}
+
+    def _walk(self, options: Facts, places: List[str], ahead: List[str]) -> Walk:
+        if options["first_release"]:
+            # nothing old to compare with: one step over everything, judged by limits alone
+            return walk(["100%"], places, holdback=0)
+        behind = [place for place in places if place not in ahead]
+        return walk(options["steps"], ahead + behind, holdback=options["holdback"], ahead=len(ahead))
+
+    def _refuse_broken_promises(self, places: Sequence[str], task_vars: Mapping[str, Any]) -> None:
+        """Refuse play keywords and limits under which places could stay on a bad release."""
+        play = self._task.get_play()
+        if play.serial:
+            raise OptionError(
+                "the play uses serial, so a failure in a later batch would leave earlier ones on the release",
+                mend="Remove serial: canary_steps are the batches",
+            )
+        if play.max_fail_percentage is not None:
+            raise OptionError(
+                "the play uses max_fail_percentage, which ends it before the way back has run",
+                mend="Remove max_fail_percentage",
+            )
+        if play.strategy != "linear":
+            raise OptionError(
+                f"the play's strategy is {play.strategy!r}, under which places do not wait for the verdict",
+                mend="Use strategy: linear",
+            )
+        here = {str(host) for host in task_vars.get("ansible_play_hosts_all") or []}
+        missing = [place for place in places if place not in here]
+        if missing:
+            raise OptionError(
+                f"{_named(missing)} of the service {'is' if len(missing) == 1 else 'are'} not in this play",
+                mend="Run without --limit and over the whole group; steps come from the group, never from a limit",
+            )
+        lost = [place for place in places if place not in {str(h) for h in task_vars.get("ansible_play_hosts") or []}]
+        if lost:
+            raise OptionError(
+                f"{_named(lost)} failed or became unreachable before the rollout began",
+                mend="Bring it back, or take it out of the group; nothing was changed",
+            )
+
+    def _refuse_forgotten(self, options: Facts, places: Sequence[str]) -> None:
+        """A place of the last rollout that is not in the group now was sliced off, or is forgotten."""
+        with closing(ledger_from(options)) as ledger:
+            last = ledger.last_rollouts(options["service"], 1)
+        fleet = last[0].intent.get("fleet") if last else None
+        known = [str(place) for place in fleet] if isinstance(fleet, list) else []
+        gone = [place for place in known if place not in places and place not in options["forget"]]
+        if gone:
+            raise OptionError(
+                f"{_named(gone)} of the last rollout {'is' if len(gone) == 1 else 'are'} not in the group any more",
+                mend="A sliced or filtered inventory is refused; when it is gone for good, name it in canary_forget",
+            )
+
+
+def _planned(options: Facts, policy: Mapping[str, object], way: Walk, before: Dict[str, str]) -> Facts:
+    steps = [step.as_dict() for step in way.steps]
+    fleet = list(way.steps[-1].canary + way.steps[-1].baseline)
+    intent = {
+        "fleet": fleet,
+        "steps": steps,
+        "holdback": list(way.holdback),
+        "before": before,
+        "gates": [gate.get("name") for gate in _gates(policy)],
+        "bake": policy.get("bake") or {},
+    }
+    return {"steps": steps, "holdback": list(way.holdback), "before": before, "intent": intent, "msg": _text(way, before)}
+
+
+def _gates(policy: Mapping[str, object]) -> List[Mapping[str, object]]:
+    gates = policy.get("gates")
+    return [gate for gate in gates if isinstance(gate, Mapping)] if isinstance(gates, list) else []
+
+
+def _resumed(rollout: Mapping[str, Any]) -> Facts:
+    """The plan as it was written down: a rollout resumes on its own steps, whatever the inventory says now."""
+    intent = rollout["intent"]
+    reached = int((rollout.get("progress") or {}).get("step") or 1)
+    steps = [step for step in intent["steps"] if step["index"] >= reached]
+    text = f"rollout {rollout['id']} of {rollout['release']} resumes at step {reached} of {len(intent['steps'])}"
+    return {
+        "steps": steps,
+        "holdback": intent["holdback"],
+        "before": intent["before"],
+        "intent": intent,
+        "msg": text,
+    }
+
+
+def _ways_back(states: Mapping[str, Mapping[str, Any]], release: str, *, first: bool) -> Dict[str, str]:
+    """What each place goes back to: its newest known good release, pinned now."""
+    before: Dict[str, str] = {}
+    without = []
+    for place, state in states.items():
+        target = state.get("current") if _is_good(state) and _current(state) != release else state.get("known_good")
+        if target:
+            before[place] = str(target)
+        else:
+            without.append(place)
+    if without and not first:
+        raise OptionError(
+            f"{_named(without)} {'has' if len(without) == 1 else 'have'} no known good release to go back to",
+            mend="Watch what runs there now with playbooks/watch.yml, or set canary_first_release for a first release",
+        )
+    return before
+
+
+def _current(state: Mapping[str, Any]) -> str:
+    return str(state.get("current") or "")
+
+
+def _is_good(state: Mapping[str, Any]) -> bool:
+    releases = state.get("releases") or []
+    return any(
+        one.get("id") == _current(state) and one.get("known_good") and not one.get("bad")
+        for one in releases
+        if isinstance(one, Mapping)
+    )
+
+
+def _named(places: Sequence[str]) -> str:
+    shown = ", ".join(places[:5])
+    return f"{shown} and {len(places) - 5} more" if len(places) > 5 else shown
+
+
+def _text(way: Walk, before: Mapping[str, str]) -> str:
+    parts = [f"{step.index}/{step.of}: {_named(step.places)}" for step in way.steps]
+    back = ", ".join(sorted(set(before.values()))) or "nothing (a first release)"
+    held = f"; held back until the last bake passes: {_named(way.holdback)}" if way.holdback else ""
+    return f"steps {'; '.join(parts)}{held}; the way back is {back}"

@@ -1,0 +1,144 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Begin, take over, look up and close rollouts in the ledger. See plugins/modules/rollout.py for the documentation."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict
+from typing import Any, Callable, Dict, Mapping
+
+from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
+from ansible_collections.selfheal.delivery.plugins.module_utils._errors import RolloutError
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard import rollouts
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import (
+    UNDONE,
+    UNRESOLVED,
+    Lease,
+    Rollout,
+)
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.story import story
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
+    LEASE_TTL,
+    ControllerAction,
+    Facts,
+    actor,
+    holder,
+    lease_fact,
+    lease_from,
+    now,
+    plain,
+)
+
+
+
+class ActionModule(ControllerAction):
+    BYPASS_HOST_LOOP = True
+
+    SPEC = {
+        **LEDGER,
+        "state": {"type": "str", "required": True, "choices": ["begun", "taken", "closed", "due"]},
+        "service": {"type": "str", "default": ""},
+        "release": {"type": "str", "default": ""},
+        "kind": {"type": "str", "choices": ["canary", "watch"], "default": "canary"},
+        "intent": {"type": "dict", "default": {}},
+        "rollout": {"type": "str", "default": ""},
+        "lease": {"type": "dict", "default": {}},
+        "lease_ttl": {"type": "float", "default": LEASE_TTL},
+        "outcome": {"type": "str", "choices": ["done", "undone", "held"], "default": "done"},
+        "facts": {"type": "dict", "default": {}},
+        "forget": {"type": "list", "elements": "str", "default": []},
+        "on_interrupt": {"type": "str", "choices": ["undo", "continue"], "default": "undo"},
+    }
+    REQUIRED_IF = (
+        ("state", "begun", ("service", "release", "intent")),
+        ("state", "taken", ("rollout",)),
+        ("state", "closed", ("rollout", "lease", "outcome")),
+    )
+
+    def act(self, options: Facts, task_vars: Facts) -> Facts:
+        todo: Dict[str, Callable[[Facts, str], Facts]] = {
+            "begun": self._begin,
+            "taken": self._take,
+            "closed": self._close,
+            "due": self._due,
+        }
+        return todo[options["state"]](options, actor(task_vars))
+
+    def _begin(self, options: Facts, who: str) -> Facts:
+        what = rollouts.Begin(options["service"], options["release"], options["kind"], plain(options["intent"]))
+        with closing(ledger_from(options)) as ledger:
+            if self.checking:
+                return _pretended(ledger, what, options["on_interrupt"])
+            begun, lease = rollouts.begin(
+                ledger, what, holder=holder(), actor=who, ttl=options["lease_ttl"], now=now()
+            )
+        return {"changed": True, "rollout": _fact(begun), "lease": lease_fact(lease)}
+
+    def _take(self, options: Facts, who: str) -> Facts:
+        with closing(ledger_from(options)) as ledger:
+            if self.checking:
+                rollout = _known(ledger, options["rollout"])
+                lease = Lease(rollout.service, holder(), rollout.token, 0.0)
+                return {"changed": True, "rollout": _fact(rollout), "lease": lease_fact(lease)}
+            taken, lease = rollouts.take_over(
+                ledger, options["rollout"], holder=holder(), actor=who, ttl=options["lease_ttl"], now=now()
+            )
+        return {"changed": True, "rollout": _fact(taken), "lease": lease_fact(lease)}
+
+    def _close(self, options: Facts, who: str) -> Facts:
+        if self.checking:
+            return {"changed": True, "outcome": options["outcome"], "msg": "nothing was recorded: this is check mode"}
+        state, facts = options["outcome"], plain(options["facts"])
+        with closing(ledger_from(options)) as ledger:
+            rollout = _known(ledger, options["rollout"])
+            if state == UNDONE:
+                for by_place in ("places", "deployed"):
+                    told = facts.get(by_place) or {}
+                    facts[by_place] = {place: _told(result) for place, result in told.items() if result}
+                left = rollouts.unresolved(ledger, rollout, facts["places"])
+                facts["unresolved"] = [place for place in left if place not in options["forget"]]
+                state = UNRESOLVED if facts["unresolved"] else UNDONE
+            lease = lease_from(options["lease"])
+            closed = rollouts.close(ledger, lease, rollout.id, state=state, outcome=facts, actor=who, now=now())
+        return {"changed": True, "outcome": closed.state, "rollout": _fact(closed), "msg": story(closed)}
+
+    def _due(self, options: Facts, who: str) -> Facts:
+        with closing(ledger_from(options)) as ledger:
+            found = rollouts.find(ledger, on_interrupt=options["on_interrupt"], now=now(), service=options["service"])
+        due = [{"action": one.action, "why": one.why, "rollout": _fact(one.rollout)} for one in found]
+        return {"changed": False, "due": due}
+
+
+def _pretended(ledger: Ledger, what: rollouts.Begin, on_interrupt: str) -> Facts:
+    """In check mode: say whether it could begin, and hand on a rollout that was never written."""
+    for one in rollouts.find(ledger, on_interrupt=on_interrupt, now=now(), service=what.service):
+        raise RolloutError(
+            f"rollout {one.rollout.id} of {one.rollout.release} is unfinished: {one.why}",
+            mend="Settle it first with playbooks/reconcile.yml",
+        )
+    pretended = Rollout("check", what.service, what.release, what.kind, "open", 0, 0.0, 0.0, what.intent)
+    return {
+        "changed": True,
+        "rollout": _fact(pretended),
+        "lease": lease_fact(Lease(what.service, holder(), 0, 0.0)),
+    }
+
+
+def _known(ledger: Ledger, rollout_id: str) -> Rollout:
+    rollout = ledger.rollout(rollout_id)
+    if rollout is None:
+        raise RolloutError(f"there is no rollout {rollout_id!r} in the ledger", mend="List them with ledger_info")
+    return rollout
+
+
+def _fact(rollout: Rollout) -> Facts:
+    return asdict(rollout)
+
+
+def _told(result: Mapping[str, Any]) -> Facts:
+    """What the ledger keeps of a change to one place."""
+    kept = ("changed", "failed", "unreachable", "skipped", "current", "before", "msg", "actions")
+    return {name: result[name] for name in kept if name in result}

@@ -1,0 +1,158 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A rollout's life in the ledger: begun with its intent, taken over when its controller died, and closed once.
+
+The clock comes in as `now` (epoch seconds). Nothing here knows Ansible or changes a place.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import List, Mapping, Optional, Sequence, Tuple
+
+from .._errors import LeaseError, OptionError
+from .ledger import Ledger
+from .model import DONE, HELD, OPEN, UNDONE, UNRESOLVED, Entry, Lease, Rollout
+
+UNDO = "undo"
+CONTINUE = "continue"
+WAIT = "wait"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An unfinished rollout and what has to happen with it, with the reason in words."""
+
+    rollout: Rollout
+    action: str  # undo | continue | wait
+    why: str
+
+
+@dataclass(frozen=True)
+class Begin:
+    """What is written before the first change: it also authorises the undo."""
+
+    service: str
+    release: str
+    kind: str
+    intent: Mapping[str, object]
+
+
+def begin(ledger: Ledger, what: Begin, *, holder: str, actor: str, ttl: float, now: float) -> Tuple[Rollout, Lease]:
+    """Take the service's lease and write the intent. LeaseError when somebody else holds the service."""
+    lease = ledger.acquire(what.service, holder, ttl, now)
+    rollout = Rollout(
+        id=uuid.uuid4().hex[:12],
+        service=what.service,
+        release=what.release,
+        kind=what.kind,
+        state=OPEN,
+        token=lease.token,
+        opened_at=now,
+        updated_at=now,
+        intent=what.intent,
+    )
+    try:
+        return ledger.open_rollout(lease, rollout, actor, now), lease
+    except Exception:
+        ledger.release(lease, now)
+        raise
+
+
+def take_over(
+    ledger: Ledger, rollout_id: str, *, holder: str, actor: str, ttl: float, now: float
+) -> Tuple[Rollout, Lease]:
+    """Take an unfinished rollout whose holder is gone, under a higher token, so that the old holder is fenced off."""
+    rollout = ledger.rollout(rollout_id)
+    if rollout is None:
+        raise OptionError(f"there is no rollout {rollout_id!r} in the ledger", mend="List them with ledger_info")
+    lease = ledger.acquire(rollout.service, holder, ttl, now)
+    if rollout.state in (DONE, UNDONE):
+        ledger.release(lease, now)
+        raise LeaseError(f"rollout {rollout_id} is already {rollout.state}", service=rollout.service)
+    try:
+        return ledger.set_state(lease, rollout_id, OPEN, {}, actor, now), lease
+    except Exception:
+        ledger.release(lease, now)
+        raise
+
+
+def close(
+    ledger: Ledger, lease: Lease, rollout_id: str, *, state: str, outcome: Mapping[str, object], actor: str, now: float
+) -> Rollout:
+    """Record how it ended and give the lease back."""
+    closed = ledger.set_state(lease, rollout_id, state, outcome, actor, now)
+    ledger.release(lease, now)
+    return closed
+
+
+def unresolved(ledger: Ledger, rollout: Rollout, results: Mapping[str, Mapping[str, object]]) -> Sequence[str]:
+    """Places that this rollout began to change and that nobody brought back.
+
+    `results` are what the way back gave, by place. A place counts as changed from the moment its intent was recorded,
+    because nobody knows how far a change that gave no answer went.
+    """
+    changed: List[str] = []
+    for entry in _entries_of(ledger, rollout):
+        place = str(entry.body.get("place"))
+        if entry.kind == "action" and entry.body.get("state") == "deployed" and place not in changed:
+            changed.append(place)
+    return [place for place in reversed(changed) if not _is_back(results.get(place) or {})]
+
+
+def _entries_of(ledger: Ledger, rollout: Rollout) -> Sequence[Entry]:
+    """The rollout's own entries, newest first: the ledger's end, read back until the rollout's beginning is in it."""
+    limit = 256
+    while True:
+        entries = ledger.last_entries(rollout.service, limit)
+        if len(entries) < limit or entries[-1].at < rollout.opened_at:
+            return [entry for entry in entries if entry.body.get("rollout") == rollout.id]
+        limit *= 4
+
+
+def _is_back(result: Mapping[str, object]) -> bool:
+    return bool(result) and not (result.get("failed") or result.get("unreachable") or result.get("skipped"))
+
+
+def find(ledger: Ledger, *, on_interrupt: str, now: float, service: str = "") -> Sequence[Finding]:
+    """Every unfinished rollout, oldest first, with what is due: nothing while its holder lives."""
+    found: List[Finding] = []
+    for rollout in ledger.unfinished(service):
+        holder = ledger.holder(rollout.service, now)
+        if holder is not None:
+            found.append(Finding(rollout, WAIT, f"{holder.holder} holds it until its lease ends"))
+        else:
+            found.append(_due(ledger, rollout, on_interrupt, now))
+    return found
+
+
+def _due(ledger: Ledger, rollout: Rollout, on_interrupt: str, now: float) -> Finding:
+    said = _last_word(ledger, rollout)
+    if said == "abort":
+        return Finding(rollout, UNDO, "a person aborted it")
+    if rollout.state == UNRESOLVED:
+        return Finding(rollout, UNDO, "some places could not be brought back yet")
+    if rollout.state == HELD:
+        return _due_held(rollout, said, now)
+    if on_interrupt == CONTINUE:
+        return Finding(rollout, CONTINUE, "its controller is gone and the policy says to go on")
+    return Finding(rollout, UNDO, "its controller is gone")
+
+
+def _due_held(rollout: Rollout, said: Optional[str], now: float) -> Finding:
+    if said in ("resume", "promote"):
+        return Finding(rollout, CONTINUE, f"a person said {said}")
+    until = rollout.outcome.get("hold_until")
+    if not isinstance(until, (int, float)):
+        return Finding(rollout, UNDO, "it is held without a deadline, which cannot be trusted")
+    if now >= until:
+        return Finding(rollout, UNDO, "nobody decided before its hold_deadline")
+    return Finding(rollout, WAIT, f"it is held; a person decides within {int(until - now)} s, else it is undone")
+
+
+def _last_word(ledger: Ledger, rollout: Rollout) -> Optional[str]:
+    """What a person said last about this very rollout, or None."""
+    since = rollout.updated_at if rollout.state == HELD else rollout.opened_at
+    said = [command for command in ledger.commands(rollout.service) if command.at >= since]
+    return said[-1].command if said else None

@@ -1,0 +1,118 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a rollout ended, in one message that the one on call can act on. Pure; given plain facts, never secrets."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, List, Mapping, Optional, Sequence
+
+from .model import DONE, HELD, UNRESOLVED, Rollout
+
+Facts = Mapping[str, Any]
+SHOWN = 5
+
+
+def story(rollout: Rollout) -> str:
+    """What happened, why, and where the service is now."""
+    tell = {DONE: _done, HELD: _held}.get(rollout.state, _undone)
+    return f"{rollout.service}: {tell(rollout)}"
+
+
+def _done(rollout: Rollout) -> str:
+    places = rollout.outcome.get("places")
+    shown = named([str(place) for place in places]) if isinstance(places, Sequence) else "every place"
+    return f"{rollout.release} passed its bake ({_figures(rollout.outcome)}). It is known good on {shown}."
+
+
+def _held(rollout: Rollout) -> str:
+    until = rollout.outcome.get("hold_until")
+    by = time.strftime("%H:%M:%S UTC", time.gmtime(until)) if isinstance(until, (int, float)) else "its deadline"
+    return (
+        f"{rollout.release} is held where it is: {_why(rollout.outcome)}. It is undone at {by} unless somebody resumes, "
+        "promotes or aborts it with playbooks/control.yml."
+    )
+
+
+def _undone(rollout: Rollout) -> str:
+    parts = [f"{rollout.release} was taken back: {_why(rollout.outcome)}."]
+    places = rollout.outcome.get("places")
+    results = places if isinstance(places, Mapping) else {}
+    back = [str(place) for place, one in results.items() if one.get("changed") and not one.get("failed")]
+    stuck = [str(place) for place in rollout.outcome.get("unresolved") or ()]
+    back = [place for place in back if place not in stuck]
+    if back:
+        targets = sorted({str(results[place].get("current")) for place in back})
+        parts.append(f"{named(back)} {'is' if len(back) == 1 else 'are'} back on {', '.join(targets)}.")
+    elif not stuck:
+        parts.append("No place had to be changed back.")
+    verified = rollout.outcome.get("verified")
+    if back and isinstance(verified, Mapping) and verified.get("verdict"):
+        reason = f" ({verified['reason']})" if verified.get("reason") else ""
+        parts.append(f"Its gates there: {str(verified['verdict']).replace('_', ' ')}{reason}.")
+    if rollout.state == UNRESOLVED:
+        parts.append(
+            f"{named(stuck)} could NOT go back and may still run {rollout.release}: {_stuck_why(results, stuck)}. "
+            "Bring it back; playbooks/reconcile.yml, or the next run, settles it first."
+        )
+    return " ".join(parts)
+
+
+def _why(outcome: Facts) -> str:
+    bake = outcome.get("bake")
+    if isinstance(bake, Mapping) and bake.get("msg"):
+        figures = _figures(outcome)
+        return f"{bake['msg']}{f' ({figures})' if figures else ''}"
+    deployed = outcome.get("deployed")
+    if isinstance(deployed, Mapping):
+        broken = [place for place, one in deployed.items() if one.get("failed") or one.get("unreachable")]
+        if broken:
+            first = str(deployed[broken[0]].get("msg") or "it became unreachable").strip().rstrip(".")
+            return f"it could not be released to {named(broken)}: {first}"
+    return str(outcome.get("why") or "the rollout did not finish").rstrip(".")
+
+
+def _figures(outcome: Facts) -> str:
+    """The deciding gate's figures, or every gate's when none decided alone."""
+    bake = outcome.get("bake")
+    if not isinstance(bake, Mapping):
+        return ""
+    gates = [gate for gate in bake.get("gates") or () if isinstance(gate, Mapping) and gate.get("samples")]
+    decided = [gate for gate in gates if gate.get("gate") == bake.get("gate")]
+    shown = [_figure(gate) for gate in decided or gates if gate.get("gate") not in ("alive", "share")]
+    return "; ".join(one for one in shown if one)
+
+
+def _figure(gate: Facts) -> Optional[str]:
+    value, samples = gate.get("value"), gate.get("samples") or {}
+    if not isinstance(value, (int, float)):
+        return None
+    rate = "bad" in samples
+    parts = [f"{gate['gate']}: canary {_shown(value, rate)}"]
+    if isinstance(gate.get("baseline"), (int, float)):
+        parts.append(f"against {_shown(gate['baseline'], rate)}")
+    if isinstance(gate.get("limit"), (int, float)):
+        parts.append(f"limit {_shown(gate['limit'], rate)}")
+    if rate:
+        parts.append(f"{samples['bad']:.0f} bad of {samples.get('canary') or 0:.0f} requests")
+    return ", ".join(parts)
+
+
+def _shown(value: float, rate: bool) -> str:
+    return f"{value:.2%}" if rate else f"{value:.4g}"
+
+
+def _stuck_why(results: Facts, stuck: Sequence[str]) -> str:
+    reasons: List[str] = []
+    for place in stuck:
+        one = results.get(place) or {}
+        reason = str(one.get("msg") or "it was lost during the rollout").rstrip(".")
+        if reason not in reasons:
+            reasons.append(reason)
+    return "; ".join(reasons[:SHOWN])
+
+
+def named(places: Sequence[str]) -> str:
+    """A few places by name, many by number."""
+    shown = ", ".join(places[:SHOWN])
+    return f"{shown} and {len(places) - SHOWN} more" if len(places) > SHOWN else shown

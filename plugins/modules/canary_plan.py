@@ -1,0 +1,143 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the action plugin of the same name, which runs on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: canary_plan
+short_description: Fix the steps of a rollout, or refuse what would break its promise
+description:
+  - Cuts the places of a service into steps, pins the release that each place would go back to, and returns both as the
+    intent that M(selfheal.delivery.rollout) writes down.
+  - Refuses what could leave places on a bad release. That is a play with C(serial), C(max_fail_percentage) or another strategy
+    than C(linear), a C(--limit) or slice that hides places of the group, places that were lost before the rollout began, and
+    a place without a known good release.
+  - Places come from the inventory group and from the ledger, never from who happens to be in the play.
+version_added: 1.0.0
+author:
+  - selfheal.delivery contributors (@selfheal-delivery)
+extends_documentation_fragment:
+  - action_common_attributes
+  - action_common_attributes.actiongroups
+  - action_common_attributes.flow
+  - selfheal.delivery.ledger
+attributes:
+  action:
+    support: full
+  action_group:
+    membership: [selfheal.delivery.all]
+  async:
+    support: none
+  bypass_host_loop:
+    support: full
+  check_mode:
+    support: full
+    details:
+      - It only plans and never changes anything.
+  diff_mode:
+    support: none
+  idempotent:
+    description: Running it twice has no more effect than running it once.
+    support: full
+    details:
+      - It only plans and never changes anything.
+  platform:
+    platforms: posix
+options:
+  service:
+    description: The service as the ledger knows it, environment and name.
+    type: str
+    required: true
+  group:
+    description: The inventory group whose hosts are the places of the service.
+    type: str
+    required: true
+  release:
+    description: The release that is to be rolled out.
+    type: str
+    required: true
+  steps:
+    description:
+      - How many places have the release after each step, as numbers or shares such as V(25%). Shares round up, equal steps
+        merge, and a last step short of all places is followed by one of all.
+    type: list
+    elements: raw
+    required: true
+  holdback:
+    description: How many places stay on the old release until the last bake has passed, so that there is something to compare with.
+    type: int
+    default: 1
+  first_release:
+    description: There is no known good release yet. Everything gets the release at once, judged by limits alone.
+    type: bool
+    default: false
+  forget:
+    description: Places of the last rollout that are gone for good. Any other that is missing from the group is refused.
+    type: list
+    elements: str
+    default: []
+  policy:
+    description: The policy of the service, one value of C(delivery_services).
+    type: dict
+    required: true
+  states:
+    description: What M(selfheal.delivery.release_info) returned, by place.
+    type: dict
+    required: true
+  resume:
+    description: The interrupted rollout that goes on, as M(selfheal.delivery.rollout) returned it. It keeps its own steps.
+    type: dict
+    default: {}
+seealso:
+  - module: selfheal.delivery.canary_bake
+  - module: selfheal.delivery.rollout
+"""
+
+EXAMPLES = r"""
+- name: What would happen?
+  selfheal.delivery.canary_plan:
+    service: production/shop
+    group: shop
+    release: 2.0.1
+    steps: [1, "25%", "100%"]
+    policy: "{{ delivery_services.shop }}"
+    states: "{{ dict(groups.shop | zip(groups.shop | map('extract', hostvars, 'shop_state'))) }}"
+"""
+
+RETURN = r"""
+steps:
+  description: The steps, each with the places that get the release, and who is canary and baseline while it bakes.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{index: 1, of: 2, places: [web1], canary: [web1], baseline: [web2, web3, web4]}]
+holdback:
+  description: The places that get the release after the last bake has passed.
+  returned: success
+  type: list
+  elements: str
+  sample: [web4]
+before:
+  description: The release that each place goes back to when the rollout is undone.
+  returned: success
+  type: dict
+  sample: {web1: 1.0.0, web2: 1.0.0, web3: 1.0.0, web4: 1.0.0}
+intent:
+  description: All of it in the shape that the ledger keeps.
+  returned: when there is something to do
+  type: dict
+  sample: {fleet: [web1, web2], before: {web1: 1.0.0, web2: 1.0.0}}
+targets:
+  description: Where each place is measured.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{place: web1, urls: ["http://web1:8080/metrics"], instance: ""}]
+msg:
+  description: The plan in one line, or why it was refused.
+  returned: always
+  type: str
+  sample: "steps 1/2: web1; 2/2: web2, web3; held back until the last bake passes: web4; the way back is 1.0.0"
+"""
