@@ -14,7 +14,7 @@ from .._sense.options import SourceOptions, check_url, parse_source
 Spec = Dict[str, Dict[str, object]]
 
 # only for a metrics server: what it trusts must not be sent to each place that is scraped
-ENVIRONMENT: Mapping[str, str] = {
+SERVER_KEYS: Mapping[str, str] = {
     "url": "SELFHEAL_PROMETHEUS_URL",
     "token": "SELFHEAL_PROMETHEUS_TOKEN",
     "token_file": "SELFHEAL_PROMETHEUS_TOKEN_FILE",
@@ -79,7 +79,7 @@ def _with_environment(source: Dict[str, object], environment: Mapping[str, str])
     if source.get("type") != "prometheus":
         return source
     said_who = any(source.get(key) for key in _CREDENTIALS)
-    for key, variable in ENVIRONMENT.items():
+    for key, variable in SERVER_KEYS.items():
         told = environment.get(variable)
         if told and not source.get(key) and not (said_who and key in _CREDENTIALS):
             source[key] = told

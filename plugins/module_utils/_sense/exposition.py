@@ -300,5 +300,20 @@ def _probed(question: Question, scrapes: Mapping[str, Sequence[Union[Scrape, NoA
         series=series,
         edges=tuple(sorted(edges)),
         places=tuple(places),
+        rate=_rate(question, scrapes),
         detail="; ".join(details[:3]),
     )
+
+
+def _rate(question: Question, scrapes: Mapping[str, Sequence[Union[Scrape, NoAnswer]]]) -> Optional[float]:
+    """Requests per second over all places, as an average since their processes began: a page knows no other past."""
+    rates: List[float] = []
+    for pages in scrapes.values():
+        answer = question.answer([page for page in pages if isinstance(page, Scrape)]) if _whole(pages) else None
+        if isinstance(answer, Reading) and answer.start is not None and answer.at > answer.start:
+            rates.append(answer.total / (answer.at - answer.start))
+    return sum(rates) if rates else None
+
+
+def _whole(pages: Sequence[Union[Scrape, NoAnswer]]) -> bool:
+    return all(isinstance(page, Scrape) for page in pages)

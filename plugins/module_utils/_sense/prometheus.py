@@ -96,9 +96,18 @@ class Prometheus:
     def history(self, now: float, window: float, step: float) -> Mapping[str, Sequence[Mapping[str, Counts]]]:
         """Increments per slot of `step` seconds, oldest first; a slot in which a counter was reset is left out."""
         counted = [query for query in self._queries if not query.value]
-        sent = {text: query.timeout for query in counted for text in self._sent(query, window, step)}
+        # the samples around the first slot's begin lie before it, by up to a scrape interval and its delay
+        span = window + self._options.window
+        sent = {text: query.timeout for query in counted for text in self._sent(query, span, step)}
         results = self._ask(sent, now)
-        return {query.gate: self._slots(query, results, now, window, step) for query in counted}
+        slots: Dict[str, Sequence[Mapping[str, Counts]]] = {}
+        for query in counted:
+            try:
+                found = self._counters(query, results, now, span, step)
+            except NoAnswer:
+                found = {}
+            slots[query.gate] = _slots(found, now, span, step, int(window // step))
+        return slots
 
     def probe(self, now: float) -> Mapping[str, Probed]:
         sent = {text: query.timeout for query in self._queries for text in self._sent(query, self._options.window)}
@@ -298,41 +307,29 @@ class Prometheus:
         lines = [line for line in result.lines if every or line.labels.get("job", "") in self._jobs]
         return self._places.sort(lines, text, strict=False)
 
-    # lint and history
-
-    def _slots(
-        self, query: Query, results: Results, now: float, window: float, step: float
-    ) -> List[Mapping[str, Counts]]:
-        try:
-            found = self._counters(query, results, now, window, step)
-            counters = {place: told.living(now, window) for place, told in found.items() if isinstance(told, Counters)}
-        except NoAnswer:
-            return []
-        if not counters:
-            return []
-        end = min(told.cut for told in counters.values())
-        slots: List[Mapping[str, Counts]] = []
-        for number in range(int(window // step), 0, -1):
-            begin = end - number * step
-            gains = {place: told.increase(begin, begin + step) for place, told in counters.items()}
-            slots.append({place: counts for place, counts in gains.items() if counts is not None})
-        return [slot for slot in slots if slot]
+    # lint
 
     def _probed(self, query: Query, results: Results, now: float) -> Probed:
         answers = self._answers(query, results, now)
         absent = {place: answer for place, answer in answers.items() if isinstance(answer, Absent)}
         there = [place for place in answers if place not in absent or absent[place].reason != "no_series"]
-        slots = [] if query.value else self._slots(query, results, now, self._options.window, self._options.window / 2)
-        totals = [counts.total for counts in slots[-1].values()] if slots else []
         return Probed(
             gate=query.gate,
             exists=bool(there) and not _source_errors(absent, answers),
             series=self._series(query, results),
             edges=self._edges(query, now) if query.histogram else (),
             places=tuple(there),
-            rate=sum(totals) / (self._options.window / 2) if totals else None,
+            rate=None if query.value else self._rate(query, results, now),
             detail="; ".join(f"{place}: {why.detail}" for place, why in list(absent.items())[:3]),
         )
+
+    def _rate(self, query: Query, results: Results, now: float) -> Optional[float]:
+        window = self._options.window
+        try:
+            slots = _slots(self._counters(query, results, now, window), now, window, window / 2, 1)
+        except NoAnswer:
+            return None
+        return sum(counts.total for counts in slots[0].values()) / (window / 2) if slots else None
 
     def _series(self, query: Query, results: Results) -> int:
         if not query.value:
@@ -350,6 +347,25 @@ def _down(results: Results) -> Optional[Absent]:
     if errors and len(errors) == len(results) and all(error.reason == "provider_error" for error in errors):
         return errors[0]
     return None
+
+
+def _slots(
+    found: Mapping[str, Union[Counters, NoAnswer]], now: float, window: float, step: float, number: int
+) -> List[Mapping[str, Counts]]:
+    """The newest `number` slots of `step` seconds, oldest first, all cut at the same instants."""
+    counters: Dict[str, Counters] = {}
+    for place, told in found.items():
+        if isinstance(told, Counters) and living(told.total, now, window):
+            counters[place] = told.living(now, window)
+    if not counters:
+        return []
+    end = min(told.cut for told in counters.values())
+    slots: List[Mapping[str, Counts]] = []
+    for ago in range(number, 0, -1):
+        begin = end - ago * step
+        gains = {place: told.increase(begin, begin + step) for place, told in counters.items()}
+        slots.append({place: counts for place, counts in gains.items() if counts is not None})
+    return [slot for slot in slots if slot]
 
 
 def _source_errors(absent: Mapping[str, Absent], answers: Mapping[str, Answer]) -> bool:
