@@ -14,23 +14,15 @@ description:
   - The word is recorded in the ledger with who said it and why. A bake that runs obeys it at its next look; a rollout
     that nobody is at work on is taken up by the next run of C(selfheal.delivery.reconcile).
   - It is refused when the service has no unfinished rollout, and the refusal says what there is.
+  - It runs once for a play, whatever hosts are in it. With C(run_once=true) every host gets the registered result.
 version_added: 1.0.0
 author:
   - selfheal.delivery contributors (@selfheal-delivery)
 extends_documentation_fragment:
-  - action_common_attributes
-  - action_common_attributes.actiongroups
-  - action_common_attributes.flow
+  - selfheal.delivery.attributes
+  - selfheal.delivery.attributes.action
   - selfheal.delivery.ledger
 attributes:
-  action:
-    support: full
-  action_group:
-    membership: [selfheal.delivery.all]
-  async:
-    support: none
-  bypass_host_loop:
-    support: full
   check_mode:
     support: full
     details:
@@ -38,12 +30,9 @@ attributes:
   diff_mode:
     support: none
   idempotent:
-    description: Running it twice has no more effect than running it once.
-    support: partial
+    support: none
     details:
-      - Each time is recorded as an entry of its own. A rollout obeys the same word twice as it does once.
-  platform:
-    platforms: posix
+      - Each time is recorded as an entry of its own. A rollout that hears the same word twice does what it does once.
 options:
   service:
     description:

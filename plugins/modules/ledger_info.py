@@ -11,32 +11,15 @@ short_description: What the ledger knows of rollouts, leases, commands, and whet
 description:
   - Reads the ledger on the controller. Nothing is created or changed; a ledger that is not there is an error, so that a
     mistyped path is not taken for an empty record.
+  - It runs once for a play, whatever hosts are in it. With C(run_once=true) every host gets the registered result.
 version_added: 1.0.0
 author:
   - selfheal.delivery contributors (@selfheal-delivery)
 extends_documentation_fragment:
-  - action_common_attributes
-  - action_common_attributes.actiongroups
-  - action_common_attributes.flow
+  - selfheal.delivery.attributes
+  - selfheal.delivery.attributes.action
+  - selfheal.delivery.attributes.info
   - selfheal.delivery.ledger
-attributes:
-  action:
-    support: full
-  action_group:
-    membership: [selfheal.delivery.all]
-  async:
-    support: none
-  bypass_host_loop:
-    support: full
-  check_mode:
-    support: full
-  diff_mode:
-    support: N/A
-  idempotent:
-    description: Running it twice has no more effect than running it once.
-    support: full
-  platform:
-    platforms: posix
 options:
   service:
     description:

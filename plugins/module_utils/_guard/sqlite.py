@@ -55,7 +55,11 @@ _FAILURES = (
     ("locked", "is locked by another process", "Find who has it open for so long; nothing was written, so try again"),
     ("is full", "cannot grow: the disk is full", "Free some space; nothing was written, so try again"),
     ("readonly", "is read-only", "Give the user who runs this the right to write the file and its folder"),
-    ("unable to open", "cannot be opened", "Check that the path is a file in a folder that this user may write to"),
+    (
+        "unable to open",
+        "cannot be opened for writing",
+        "Check that this user may write to the file and its folder",
+    ),
     ("malformed", "is corrupt", "Restore a copy; only when no rollout is unfinished, move it away to begin anew"),
     ("not a database", "is not a ledger, or is corrupt", "Check the path; restore a copy if this was the ledger"),
     ("no such table", "is an SQLite file but not a ledger", "Check the path: another program's file is left alone"),

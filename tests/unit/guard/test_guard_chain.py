@@ -9,7 +9,7 @@ import math
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
-from typing import List
+from typing import List, Mapping, Sequence
 
 import pytest
 from hypothesis import assume, given
@@ -29,7 +29,7 @@ facts = st.recursive(
 bodies = st.dictionaries(texts, facts, max_size=4)
 
 
-def linked(contents: List[dict[str, object]]) -> List[Entry]:
+def linked(contents: Sequence[Mapping[str, object]]) -> List[Entry]:
     entries: List[Entry] = []
     for number, body in enumerate(contents, 1):
         prev = entries[-1].hash if entries else chain.GENESIS

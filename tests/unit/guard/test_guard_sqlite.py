@@ -319,6 +319,13 @@ def test_a_writer_that_stays_is_reported_as_locked_and_nothing_is_written(ledger
     assert ledger.acquire("shop", "run", 30, 100.0).token == 1
 
 
+def test_a_file_that_may_only_be_read_can_be_read(ledger: SqliteLedger, path: Path) -> None:
+    ledger._db.execute("PRAGMA query_only = ON")
+    with pytest.raises(StoreError, match=rf"The ledger {path} is read-only\. Give the user who runs this the right"):
+        ledger.acquire("shop", "run", 30, 100.0)
+    assert ledger.holder("shop", 100.0) is None
+
+
 def broken(path: Path) -> None:
     ledger = SqliteLedger(str(path))
     for number in range(200):
@@ -379,7 +386,7 @@ def file_as_folder(path: Path) -> None:
         (broken, "is corrupt. Restore a copy"),
         (text, "is not a ledger, or is corrupt. Check the path"),
         (empty, "is an SQLite file but not a ledger. Check the path: another program's file is left alone"),
-        (folder, "cannot be opened. Check that the path is a file"),
+        (folder, "cannot be opened for writing. Check that this user may write"),
         (newer, "has layout version 2, and this release knows version 1. Use the release of this collection that"),
         (unversioned, "has layout version none, and this release knows version 1"),
         (not_wal, "is in delete mode, not in WAL"),

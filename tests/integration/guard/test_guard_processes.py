@@ -1,0 +1,98 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Real processes on one ledger: never two holders, and nothing half-written when they are killed."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, List
+
+import pytest
+
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
+
+RACER = Path(__file__).with_name("guard_racer.py")
+SERVICE = "prod/shop"
+
+
+@pytest.fixture
+def env(ansible_env: Dict[str, str], checkout: Path) -> Dict[str, str]:
+    return {**ansible_env, "PYTHONPATH": str(checkout / ".tree"), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def start(path: Path, mode: str, witness: Path, times: int, env: Dict[str, str]) -> subprocess.Popen[str]:
+    command = [sys.executable, str(RACER), str(path), mode, str(witness), str(times)]
+    return subprocess.Popen(
+        command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def go(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_processes_that_race_for_one_service_never_hold_it_at_once(tmp_path: Path, env: Dict[str, str]) -> None:
+    path, times = tmp_path / "state" / "ledger.sqlite", 40
+    racers = [start(path, "race", tmp_path / "witness", times, env) for _racer in range(4)]
+    for racer in racers:
+        assert line(racer) == "ready"
+    for racer in racers:  # also the race for who creates the file
+        go(racer)
+    for racer in racers:
+        _out, errors = racer.communicate(timeout=120)
+        assert (racer.returncode, errors) == (0, "")
+    ledger = SqliteLedger(str(path))
+    assert ledger.verify() is None
+    said = ledger.entries(limit=10_000)
+    tokens = [entry.body["token"] for entry in said if entry.kind == "note"]
+    assert tokens == list(range(1, len(racers) * times + 1))
+    # acquired, noted, released by one and the same, before anybody else
+    for first in range(0, len(said), 3):
+        assert len({entry.actor for entry in said[first : first + 3]}) == 1
+    assert [file.name for file in path.parent.iterdir() if file.name.startswith(".ledger-")] == []
+
+
+def test_a_process_killed_in_the_middle_of_writes_leaves_a_whole_ledger(tmp_path: Path, env: Dict[str, str]) -> None:
+    path, chance = tmp_path / "state" / "ledger.sqlite", random.Random(20261121)
+    heads: List[str] = []
+    for _kill in range(25):
+        process = start(path, "roll", tmp_path / "witness", 1000, env)
+        assert line(process) == "ready"
+        go(process)
+        for _line in range(chance.randrange(40)):
+            heads.append(line(process))
+        process.kill()
+        rest, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (-9, "")
+        heads += rest.split("\n")[:-1]
+        if path.exists():
+            check_whole(path, heads)
+    ledger = SqliteLedger(str(path))
+    assert len(ledger.last_rollouts(limit=10_000)) > 50
+    assert len(heads) > 150
+
+
+def check_whole(path: Path, heads: List[str]) -> None:
+    """Nothing that was acknowledged is lost, nothing is written by half, and the next one can go on."""
+    ledger = SqliteLedger(str(path))
+    assert ledger.verify(heads[-1] if heads else "") is None
+    hashes = [entry.hash for entry in ledger.entries(limit=100_000)]
+    assert [head for head in heads if head not in hashes] == []
+    assert len(ledger.unfinished(SERVICE)) <= 1
+    spoken = [entry for entry in ledger.entries(limit=100_000) if entry.kind == "command"]
+    assert [entry.body["seq"] for entry in spoken] == [command.seq for command in ledger.commands()]
+    ledger.close()
+    with sqlite3.connect(path) as raw:
+        assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    raw.close()
