@@ -126,7 +126,7 @@ class Bake:
         self._watched = 0.0
         self._until = policy.bake.deadline
         self._extended = False
-        self._cause = ""  # of the hold: person, undecided or source
+        self._cause = ""  # of the hold: person, source, undecided or weak
         self._held_since: Optional[float] = None
         self._calm: Optional[Tally] = None
         self._silent = 0
@@ -139,7 +139,8 @@ class Bake:
     def begin_step(self, index: int, elapsed: float, places: Sequence[str], *, share: Optional[float] = None) -> None:
         """Step `index` (from 1) begins, with the new release on `places`; gates keep what they have learnt.
 
-        `share` is the canary's intended share of requests, 0..1, where places do not share them evenly.
+        A step that is already under way goes on as it is: time nobody watched does not count, a hold stays. `share` is
+        the canary's intended share of requests, 0..1, where places do not share them evenly.
         """
         if not places:
             raise DeliveryError(
@@ -147,15 +148,19 @@ class Bake:
                 mend="Put the release on at least one place that can be measured",
                 service=self.policy.service,
             )
-        if self._phase == FAILED:
-            raise DeliveryError("this bake has failed; no further step begins", service=self.policy.service)
-        self._step, self._started = index, elapsed
+        if self._action == UNDO:
+            raise DeliveryError(
+                f"this bake is over ({self._phase}): no further step begins", service=self.policy.service
+            )
+        self._last = elapsed if self._last is None else max(self._last, elapsed)
         self._share.intended = share
+        if index == self._step and self._phase not in OVER:
+            return
+        self._step, self._started = index, elapsed
         self._phase, self._action = WATCHING, WATCH
         self._watched, self._until, self._extended = 0.0, self.policy.bake.deadline, False
         self._cause, self._calm, self._held_since = "", None, None
         self._reason = self._gate = self._message = ""
-        self._last = elapsed if self._last is None else max(self._last, elapsed)
 
     def history(self, look: Look) -> None:
         """A look from before the release: the gates learn what the old release does. Its arms have no canary."""
@@ -223,7 +228,8 @@ class Bake:
         )
 
     def _decide(self, look: Look, source_down: Optional[Absent]) -> None:
-        failed = next((verdict for verdict in self._told if verdict.verdict == FAIL), None)
+        fails = [verdict for verdict in self._told if verdict.verdict == FAIL]
+        failed = next((verdict for verdict in fails if not self._wants_a_person(verdict)), None)
         if failed is not None:
             return self._end(FAILED, UNDO, failed.reason, f"{failed.gate} failed: {failed.reason}", gate=failed.gate)
         if self._phase == HELD and self._held_for(look.elapsed) >= self.policy.bake.hold_deadline:
@@ -237,6 +243,8 @@ class Bake:
             self._held_since = None
         if self._cause == "person":
             return None
+        if fails:
+            return self._hold_weak(fails[0], look.elapsed)
         passes = all(verdict.verdict == PASS for verdict in self._told)
         if passes and look.arms.canary and not look.warming and self._watched >= self.policy.bake.min_bake:
             return self._end(PASSED, PROMOTE, "", "all gates pass")
@@ -262,6 +270,18 @@ class Bake:
                 "source", self._last or 0.0, "provider_error", f"the source is down: {down.detail or down.reason}"
             )
         self._page = self._page or self._silent == PAGE_LOOKS
+
+    def _wants_a_person(self, verdict: Verdict) -> bool:
+        """Few baseline places know badly how errors scatter, so `on_weak: hold` asks before a comparison undoes."""
+        weak = bool(verdict.evidence.get("weak")) and verdict.reason == "worse_than_baseline"
+        return weak and self.policy.bake.on_weak == "hold"
+
+    def _hold_weak(self, verdict: Verdict, elapsed: float) -> None:
+        self._page = self._cause != "weak"
+        self._gate = verdict.gate
+        self._hold(
+            "weak", elapsed, verdict.reason, f"{verdict.gate} fails against few baseline places: promote or abort"
+        )
 
     def _held_for(self, elapsed: float) -> float:
         return 0.0 if self._held_since is None else elapsed - self._held_since
@@ -370,7 +390,7 @@ class Bake:
         if self._phase != HELD:
             return self._action
         overdue = (self._last or 0.0) - self._started >= self._until
-        return HOLD if self._cause == "undecided" or overdue else WATCH
+        return HOLD if self._cause in ("undecided", "weak") or overdue else WATCH
 
     def state(self) -> Dict[str, object]:
         """Everything that the next look builds on, JSON-safe."""
@@ -409,8 +429,11 @@ class Bake:
                 mend="Restore the policy that the rollout began with, or abort it",
                 service=self.policy.service,
             )
-        for gate in self._gates:
-            gate.restore(stored.table(gates[gate.name]))
+        try:
+            for gate in self._gates:
+                gate.restore(stored.table(gates[gate.name]))
+        except ValueError as error:
+            raise DeliveryError(f"the stored bake cannot be read: {error}", service=self.policy.service) from error
         self._alive.restore(stored.table(state.get("alive")))
         self._share.restore(stored.table(state.get("share")))
         self._heard, self._levels = stored.counted(state.get("heard")), stored.counted(state.get("levels"))

@@ -22,6 +22,7 @@ DELIVERY_KEYS = ("owner", "runbook", "backend", "path", "restart", "health", "ke
 POLICY_KEYS = JUDGE_KEYS + DELIVERY_KEYS
 SOURCES = ("exposition", "prometheus")
 ON_UNDECIDED = ("hold", "pass", "undo")
+ON_WEAK = ("undo", "hold")
 DIRECTIONS = ("increase", "decrease", "either")
 PER = ("worst", "mean")
 BUILT_IN = ("alive", "share")
@@ -43,6 +44,7 @@ _BAKE_KEYS = (
     "extend",
     "warm_up",
     "on_undecided",
+    "on_weak",
     "hold_deadline",
     "resume_after",
     "resume_below",
@@ -146,6 +148,7 @@ class BakeSpec:
     extend: float = 600.0  # once, when the sample was too small at the deadline
     warm_up: float = 30.0
     on_undecided: str = "hold"
+    on_weak: str = "undo"  # a fail against fewer baseline places than tell how errors scatter
     hold_deadline: float = 3600.0
     resume_after: float = 300.0
     resume_below: float = 0.8  # share of what a gate tolerates; the lower threshold of a held rollout
@@ -225,6 +228,7 @@ def _bake(raw: object) -> BakeSpec:
         extend=part.seconds("extend", default.extend),
         warm_up=part.seconds("warm_up", default.warm_up),
         on_undecided=part.choice("on_undecided", ON_UNDECIDED, default.on_undecided),
+        on_weak=part.choice("on_weak", ON_WEAK, default.on_weak),
         hold_deadline=part.seconds("hold_deadline", default.hold_deadline, least=1.0),
         resume_after=part.seconds("resume_after", default.resume_after, least=1.0),
         resume_below=part.share("resume_below", default.resume_below, least=0.01, most=1.0),

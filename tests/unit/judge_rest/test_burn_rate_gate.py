@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from typing import List, Tuple
+from typing import List, Sequence, Tuple
 
 import pytest
 from hypothesis import given, settings
@@ -28,7 +28,7 @@ ARMS = Arms(("a",), ("b",))
 RULE = BurnRule(slo=0.999)
 
 
-def watch(gate: BurnRateGate, counts: List[Tuple[float, float]], *, every: float = 2.0) -> List[Verdict]:
+def watch(gate: BurnRateGate, counts: Sequence[Tuple[float, float]], *, every: float = 2.0) -> List[Verdict]:
     return [
         gate.observe(GateLook(counts={"a": Counts(bad, total), "b": Counts(0, 100)}), ARMS, (index + 1) * every)
         for index, (bad, total) in enumerate(counts)
@@ -90,7 +90,8 @@ def test_what_is_older_than_the_longest_window_is_forgotten() -> None:
     gate = BurnRateGate("budget", BurnRule(slo=0.9, windows=(BurnWindow(60, 60, 9.0),)), deadline=1800)
     verdicts = watch(gate, [(40, 100)] * 10 + [(0, 100)] * 40)
     assert verdicts[9].value == pytest.approx(0.4) and verdicts[-1].value == 0
-    assert isinstance(gate.state()["slots"], list) and len(gate.state()["slots"]) <= 31  # type: ignore[arg-type]
+    slots = gate.state()["slots"]
+    assert isinstance(slots, list) and len(slots) <= 31
 
 
 @settings(max_examples=40)

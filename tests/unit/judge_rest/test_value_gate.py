@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import pytest
 from hypothesis import given
@@ -26,7 +26,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._judge.value imp
 ARMS = Arms(("a", "b"), ("c",))
 
 
-def told(gate: ValueGate, looks: List[Optional[float]]) -> List[Tuple[str, str]]:
+def told(gate: ValueGate, looks: Sequence[Optional[float]]) -> List[Tuple[str, str]]:
     verdicts = []
     for index, value in enumerate(looks):
         values = {} if value is None else {"a": value, "b": 0.5, "c": 0.4}
