@@ -13,8 +13,9 @@ from typing import Dict, Tuple
 class Preset:
     """What a preset fixes: the first four are a gate's own defaults, the others say how evidence is weighed.
 
-    A fail. `cap`: no slot of SLOT seconds gives more than this share of ln(1/α). `now`: the weight of "bad from the
-    start"; the rest is spread over later starts. `gross`: the share of α kept for the test of gross regressions.
+    A fail. `worse`: the alternatives, as multiples of the rate ratio under test, and their weights. `cap`: no slot of
+    SLOT seconds gives more than this share of ln(1/α). `now`: the weight of "bad from the start"; the rest is spread
+    over later starts. `gross`: the share of α kept for the test of gross regressions.
 
     Dispersion. `windows`: seconds over which counts are compared between places; none means that requests are taken
     as independent. `prior`: the dispersion believed before anything was seen, worth `prior_events` bad requests.
@@ -29,6 +30,7 @@ class Preset:
     margin: float
     min_bad: int
     min_requests: int
+    worse: Tuple[Tuple[float, float], ...]
     cap: float
     now: float
     gross: float
@@ -45,8 +47,7 @@ class Preset:
 SLOT = 10.0
 HORIZON = 1800.0  # half of the weight of later starts lies in the first HORIZON seconds
 
-# Alternatives, as multiples of the rate ratio (or the rate) under test, and their weights.
-WORSE: Tuple[Tuple[float, float], ...] = ((1.5, 0.1), (2.5, 0.2), (5.0, 0.6), (15.0, 0.1))
+# Better alternatives, as multiples of the rate under test, and their weights.
 BETTER: Tuple[Tuple[float, float], ...] = ((0.6, 0.3), (0.3, 0.3), (0.02, 0.4))
 
 GROSS_RATIO = 5.0  # times the baseline's rate
@@ -62,6 +63,7 @@ PRESETS: Dict[str, Preset] = {
         margin=2.0,
         min_bad=6,
         min_requests=500,
+        worse=((1.5, 0.1), (2.5, 0.2), (5.0, 0.6), (15.0, 0.1)),
         cap=0.5,
         now=0.9,
         gross=0.1,
@@ -79,6 +81,7 @@ PRESETS: Dict[str, Preset] = {
         margin=2.0,
         min_bad=4,
         min_requests=200,
+        worse=((1.5, 0.1), (2.5, 0.2), (5.0, 0.6), (15.0, 0.1)),
         cap=0.9,
         now=0.9,
         gross=0.1,
@@ -96,6 +99,7 @@ PRESETS: Dict[str, Preset] = {
         margin=2.0,
         min_bad=3,
         min_requests=100,
+        worse=((2.0, 0.1), (5.0, 0.2), (10.0, 0.6), (30.0, 0.1)),
         cap=math.inf,
         now=0.95,
         gross=0.0,

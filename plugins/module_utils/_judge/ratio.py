@@ -19,7 +19,6 @@ from .presets import (
     LIMIT_SHARE,
     PRESETS,
     SLOT,
-    WORSE,
     Preset,
 )
 from .sequential import Evidence, against_baseline, against_rate, numbers
@@ -108,7 +107,9 @@ class RatioGate:
         self._needed = spec.needed()
         self._tests = {
             test: Evidence(
-                WORSE, now=preset.now, cap=math.inf if test == "gross" else preset.cap * math.log(1.0 / spec.alpha)
+                preset.worse,
+                now=preset.now,
+                cap=math.inf if test == "gross" else preset.cap * math.log(1.0 / spec.alpha),
             )
             for test in self._needed
         }
