@@ -122,7 +122,7 @@ def _stay(root: str, folder: str) -> None:
 
 def _broken() -> Tuple[Type[Exception], ...]:
     """What reading a damaged archive raises."""
-    damage = (tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError)
+    damage = (tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError, OSError)
     try:
         from lzma import LZMAError
     except ImportError:  # this Python was built without it, and reads no such archives
@@ -136,7 +136,10 @@ def _opened(src: str) -> Iterator[tarfile.TarFile]:
         with tarfile.open(src, "r:*") as archive:
             yield archive
     except _broken() as problem:
-        raise OptionError(f"{src} is not a whole tar archive ({problem or type(problem).__name__})") from None
+        if isinstance(problem, OSError) and problem.errno is not None:
+            raise  # of the disk, not of the archive
+        why = str(problem).partition("\n")[0].rstrip(":") or type(problem).__name__
+        raise OptionError(f"{src} is not a whole tar archive ({why})") from None
 
 
 def _members(archive: tarfile.TarFile) -> Iterator[Tuple[str, tarfile.TarInfo]]:
@@ -158,6 +161,16 @@ def _members(archive: tarfile.TarFile) -> Iterator[Tuple[str, tarfile.TarInfo]]:
         kinds[path] = kind
         if path != ".":
             yield path, member
+    _check_end(archive)
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """Refuse an archive that was cut between two members, or whose compression's own sum is wrong: tarfile does not."""
+    stream = archive.fileobj
+    if stream is None or stream.tell() <= archive.offset:
+        raise tarfile.ReadError("its end is missing")
+    while stream.read(_CHUNK):
+        pass
 
 
 def _inside(path: str, name: str) -> str:

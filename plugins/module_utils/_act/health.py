@@ -15,6 +15,7 @@ from .._errors import OptionError
 from . import service
 
 _BODY = 1 << 20  # bytes of an answer that are searched for `contains`
+_CHUNK = 1 << 16
 _TRY = 5.0  # seconds that one try may take, at most
 
 
@@ -88,13 +89,13 @@ def _get(url: str, limit: float) -> Tuple[int, str]:
 
 def _read(answer: http.client.HTTPResponse, limit: float) -> bytes:
     """What came of the body within `limit`: some answers never end."""
-    deadline, body = time.monotonic() + limit, b""
+    deadline, body = time.monotonic() + limit, bytearray()
     while len(body) < _BODY and time.monotonic() < deadline:
-        more = answer.read1(_BODY)
+        more = answer.read1(_CHUNK)
         if not more:
             break
         body += more
-    return body
+    return bytes(body)
 
 
 def _shown(url: str) -> str:

@@ -12,6 +12,7 @@ from typing import Dict
 
 import pytest
 from act_place import Place
+
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.model import Deploy, Promote
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.place import Layout, NoHands
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.releases import ReleasesBackend
