@@ -11,8 +11,10 @@ CORE ?= 2.19
 CORES := 2.19 2.20 2.21
 PYTEST_ARGS ?= -n 2
 
-PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 /usr/bin/python3; do \
+ifndef PYTHON
+PYTHON := $(shell for python in python3.11 python3 python3.12 python3.13 /usr/bin/python3; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+endif
 ifeq ($(PYTHON),)
 $(error Python 3.11 or newer is missing: put python3.11 on the PATH, or call make PYTHON=/path/to/python3.11)
 endif
@@ -22,7 +24,6 @@ TOOLS := $(PYTHON) tests/tools
 # $(call in,NAME): the rest of the recipe line runs in the environment NAME, with its commands first on the PATH.
 in = python=$$($(TOOLS)/environment.py $(1)) && PATH="$${python%/*}:$$PATH" &&
 report = $(if $(REPORT),--junitxml=$(REPORT))
-NICE := nice -n 5
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16

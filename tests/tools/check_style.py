@@ -24,7 +24,7 @@ PURE = ("plugins/module_utils/_judge/*.py", "plugins/module_utils/_guard/rules.p
 IMPURE = {"ansible", "kubernetes", "os", "prometheus_client", "random", "requests", "socket", "subprocess", "time"}
 SPDX = ("SPDX-FileCopyrightText: ", "SPDX-License-Identifier: GPL-3.0-or-later")
 ELSEWHERE = (
-    (r"(?<![\w.~-])/(?:root|work|home/\w+|Users/\w+)/", "a path of one machine"),
+    (r"(?<![\w.~-])/(?:root|work|Users/\w+)/", "a path of one machine"),
     (
         r"\b(?:pypi|pythonhosted|npmjs|crates|proxy\.golang|maven|maven\.apache|deb\.debian|galaxy\.ansible)"
         r"\.(?:org|io|com)\b",

@@ -57,7 +57,8 @@ def ready(name: str) -> Path:
     lock, versions = ENVIRONMENTS[name]
     python = find_python(*versions)
     requirements = ROOT / lock
-    about = subprocess.run([python, "-VV"], capture_output=True, check=True).stdout + os.fsencode(python)
+    identity = "import sys; print(sys.version, sys.base_prefix)"
+    about = subprocess.run([python, "-c", identity], capture_output=True, check=True).stdout
     key = hashlib.sha256(requirements.read_bytes() + about).hexdigest()[:12]
     folder = cache() / f"{name}-{key}"
     folder.parent.mkdir(parents=True, exist_ok=True)

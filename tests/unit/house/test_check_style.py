@@ -33,7 +33,7 @@ def function(name: str, lines: int) -> str:
         ("plugins/module_utils/_judge/x.py", HEADER + "import time\n", ":3: a pure core imports time"),
         ("plugins/module_utils/_judge/x.py", HEADER + "from ansible.errors import X\n", "imports ansible"),
         ("plugins/module_utils/_judge/x.py", HEADER + "def f():\n    import requests.auth\n", ":4: a pure core"),
-        ("docs/x.md", HEADER + f"see /{'home'}/somebody/notes\n", ":3: a path of one machine"),
+        ("docs/x.md", HEADER + f"see /{'root'}/notes\n", ":3: a path of one machine"),
         ("docs/x.md", HEADER + f"from {'pypi'}.org\n", ":3: the host of a package registry"),
     ],
 )
@@ -51,7 +51,7 @@ def test_a_broken_rule_is_found_at_its_line(tmp_path: Path, name: str, text: str
         ("plugins/module_utils/_judge/x.py", HEADER + "from .time import now\n"),
         ("tests/unit/x/test_x.py", function("test_story", 100)),
         ("data/x.json", "{}\n"),
-        ("docs/x.md", HEADER + f"https://example.org/{'home'}/somebody\n"),
+        ("docs/x.md", HEADER + f"https://example.org/{'root'}/x, ~/{'work'}/x\n"),
         ("LICENSE", "any text\n"),
     ],
 )
