@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keeps a lease in force while something slow runs: a thread renews it every third of its time to live.
 
-The thread has a ledger of its own, opened in the thread: SQLite's connections belong to one thread and outlive no
-fork. It gives up when the lease is lost, and when the parent process is not the same any more: an Ansible worker whose
-ansible-playbook was killed goes on as an orphan, and nobody would wait for it or stop it.
+Each renewal opens the ledger anew, in the thread: connections of SQLite belong to one thread and outlive no fork, and
+a store that was away is found again. The thread gives up when the lease is lost, and when the parent process is not the
+same any more: an Ansible worker whose ansible-playbook was killed goes on as an orphan, and nobody waits for it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import closing
 from types import TracebackType
 from typing import Callable, Optional, Type
 
-from .._errors import DeliveryError, LeaseError, StoreError
+from .._errors import LeaseError, StoreError
 from .ledger import Ledger
 from .model import Lease
 
@@ -23,8 +24,9 @@ from .model import Lease
 class LeaseKeeper:
     """`with LeaseKeeper(open, lease, ttl=30) as keeper: … keeper.check() …`; it does not give the lease back.
 
-    `ttl` is in seconds. `wait` is called with the seconds to the next renewal and says True when it is time to stop.
-    A store that fails is tried again until the lease has run out by `clock` (epoch seconds).
+    It begins by renewing, so `lease` may be a copy from long ago; LeaseError when it is not ours any more. `ttl` is in
+    seconds. A store that fails is tried again; until it answers, the lease holds as long as it was known to. `wait` is
+    called with the seconds to the next renewal and says True when it is time to stop.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class LeaseKeeper:
         self._thread = threading.Thread(target=self._run, name="selfheal lease keeper", daemon=True)
 
     def __enter__(self) -> LeaseKeeper:
+        self._renew()
         self._thread.start()
         return self
 
@@ -62,46 +65,42 @@ class LeaseKeeper:
     @property
     def lost(self) -> bool:
         """True once the lease must not be acted under any more, also when the thread could not notice it yet."""
-        if self._lost is None:
-            try:
-                self._still_ours()
-            except LeaseError as error:
-                self._lost = error
-        return self._lost is not None
+        return self._loss() is not None
 
     def check(self) -> Lease:
         """The lease as it was renewed last; LeaseError when it is lost."""
-        if self.lost and self._lost is not None:
-            raise self._lost
+        loss = self._loss()
+        if loss is not None:
+            raise loss
         return self._lease
 
-    def _still_ours(self) -> None:
-        if self._parent() != self._born_of:
-            raise self._loss("The process that started this one is gone, so nobody waits for it any more")
-        if self._clock() >= self._lease.expires:
+    def _loss(self) -> Optional[LeaseError]:
+        if self._lost is not None:
+            return self._lost
+        if self._orphaned():
+            why = "The process that started this one is gone, so nobody waits for it any more"
+        elif self._clock() >= self._lease.expires:
             trouble = f" ({self._trouble})" if self._trouble else ""
-            raise self._loss(f"The lease of {self._lease.holder} ran out before it could be renewed{trouble}")
-
-    def _loss(self, what: str) -> LeaseError:
+            why = f"The lease of {self._lease.holder} ran out before it could be renewed{trouble}"
+        else:
+            return None
         mend = "Stop here: whoever takes the lease, or reconcile, goes on from the recorded state"
-        return LeaseError(what, mend=mend, service=self._lease.service)
+        return LeaseError(why, mend=mend, service=self._lease.service)
+
+    def _orphaned(self) -> bool:
+        return self._parent() != self._born_of
+
+    def _renew(self) -> None:
+        try:
+            with closing(self._open()) as ledger:
+                self._lease = ledger.renew(self._lease, self._ttl, self._clock())
+            self._trouble = ""
+        except StoreError as error:
+            self._trouble = error.what
 
     def _run(self) -> None:
-        ledger: Optional[Ledger] = None
         try:
-            while not self.lost and not self._stop.is_set():
-                try:
-                    ledger = ledger or self._open()
-                    self._lease = ledger.renew(self._lease, self._ttl, self._clock())
-                    self._trouble = ""
-                except StoreError as error:
-                    self._trouble = error.what
-                if self._wait(self._ttl / 3):
-                    return
+            while not self._wait(self._ttl / 3) and not self._orphaned():
+                self._renew()
         except LeaseError as error:
             self._lost = error
-        except DeliveryError as error:
-            self._lost = self._loss(f"The lease of {self._lease.holder} cannot be renewed: {error.what}")
-        finally:
-            if ledger is not None:
-                ledger.close()

@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Dict
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import StoreError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Rollout
@@ -19,7 +20,8 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite im
 
 def main(folder: str) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "none", folder], check=True)
-    path, story = str(Path(folder) / "ledger.sqlite"), {}
+    path = str(Path(folder) / "ledger.sqlite")
+    story: Dict[str, object] = {}
     ledger = SqliteLedger(path)
     lease = ledger.acquire("shop", "run", 60, 100.0)
     ledger.open_rollout(lease, Rollout("r1", "shop", "2.0", "canary", "", 0, 0, 0, {"places": ["web1"]}), "ada", 100.0)
