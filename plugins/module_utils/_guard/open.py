@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from typing import Mapping
+from typing import Mapping, Optional
 
 from .._errors import OptionError, StoreError, nearest
 from .ledger import Ledger
@@ -26,7 +26,7 @@ def default_path(environ: Mapping[str, str]) -> str:
 
 
 def open_ledger(
-    options: Mapping[str, object], *, create: bool = True, environ: Mapping[str, str] = os.environ
+    options: Mapping[str, object], *, create: bool = True, environ: Optional[Mapping[str, str]] = None
 ) -> Ledger:
     """The ledger that `options` name: `{store: sqlite, path: …, allow_network: false}`, each with a default.
 
@@ -42,7 +42,7 @@ def open_ledger(
         )
     from .sqlite import MEMORY, SqliteLedger
 
-    path = str(options.get("path") or default_path(environ))
+    path = str(options.get("path") or default_path(os.environ if environ is None else environ))
     if path != MEMORY:
         path = os.path.abspath(os.path.expanduser(path))
         if not create and not os.path.exists(path):
