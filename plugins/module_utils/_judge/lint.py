@@ -17,8 +17,8 @@ from .detect import expected_detection
 from .lint_rules import ERROR, WARNING, Note, of_rule
 from .model import Arms, Probed
 from .recovery import ratio_spec
-from .selftest import BASE_SHARE, time_to_fail
-from .spec import BurnRule, GateSpec, Policy, RanksRule, RatioRule, ValueRule
+from .selftest import BASE_SHARE, prove
+from .spec import BurnRule, GateSpec, Policy, RanksRule, RatioRule
 
 _NOMINAL_RPS = 100.0  # per place; what the self-test assumes where nobody knows the traffic
 _FEW_PLACES = 6
@@ -48,9 +48,6 @@ class _Fleet:
 
     places: Tuple[str, ...]
     sizes: Tuple[int, ...]
-
-    def arms(self, size: int) -> Arms:
-        return Arms(self.places[:size], self.places[size:])
 
     @property
     def first(self) -> int:
@@ -145,7 +142,7 @@ def _of_probe(gate: GateSpec, probe: Probed, fleet: _Fleet) -> Iterator[Note]:
         )
     missing = [place for place in fleet.places if place not in probe.places]
     if missing and probe.places:
-        hint = nearest(missing[0], probe.places)
+        hint = nearest(missing[0], [place for place in probe.places if place not in fleet.places])
         yield (
             ERROR,
             "not_per_place",
@@ -161,100 +158,64 @@ def _of_probe(gate: GateSpec, probe: Probed, fleet: _Fleet) -> Iterator[Note]:
         )
     over = gate.ask.over
     if over is not None and probe.edges and not any(abs(edge - over) <= 1e-9 * max(1.0, over) for edge in probe.edges):
-        near = sorted(sorted(probe.edges, key=lambda edge: abs(edge - over))[:2])
+        below = [max(edge for edge in probe.edges if edge < over)] if min(probe.edges) < over else []
+        above = [min(edge for edge in probe.edges if edge > over)] if max(probe.edges) > over else []
         yield (
             ERROR,
             "no_bucket_edge",
             f"the histogram has no bucket edge at {over:g}s",
-            f"Set over to an edge, for example {' or '.join(f'{edge:g}' for edge in near)}",
+            f"Set over to an edge, for example {' or '.join(f'{edge:g}' for edge in below + above)}",
         )
 
 
 def _of_reach(policy: Policy, gate: GateSpec, fleet: _Fleet, traffic: Optional[float]) -> Iterator[Note]:
-    """Can the first step reach a verdict within its bake, and does the gate do what it should on synthetic looks?"""
-    share = fleet.first / len(fleet.places)
-    if isinstance(gate.rule, (RatioRule, BurnRule)):
-        if traffic is None:
-            yield (
-                WARNING,
-                "unknown_traffic",
-                "nobody knows how many requests to expect, so nobody can say how long a verdict takes",
-                "Set traffic to the requests per second over all places",
-            )
-        elif isinstance(gate.rule, RatioRule):
-            yield from _reach_of_ratio(policy, gate, fleet, traffic, share)
-        else:
-            yield from _reach_of_burn(policy, gate.rule, traffic * share)
-    elif isinstance(gate.rule, ValueRule):
-        yield from _reach_of_value(policy, gate.rule)
-    yield from _self_test(policy, gate, fleet, traffic)
-
-
-def _reach_of_ratio(policy: Policy, gate: GateSpec, fleet: _Fleet, traffic: float, share: float) -> Iterator[Note]:
-    bake, baseline = policy.bake, len(fleet.places) - fleet.first
-    spec = ratio_spec(policy, gate)
-    seen = expected_detection(spec, traffic, share, baseline_rate=BASE_SHARE, places=baseline)
-    step = f"with {fleet.first} of {len(fleet.places)} places and {traffic:g} requests/s"
-    good = seen["pass"]
-    if good is None or good > bake.deadline + bake.extend:
-        takes = "more than a day" if good is None else f"about {good:.0f}s"
+    """Does the gate do what it should on synthetic looks, within the bake of the smallest step?"""
+    bake, arms = policy.bake, Arms(fleet.places[: fleet.first], fleet.places[fleet.first :])
+    counted = isinstance(gate.rule, (RatioRule, BurnRule))
+    if counted and traffic is None:
         yield (
-            ERROR,
-            "never_passes",
-            f"a good release needs {takes} to pass {step}; the bake has {bake.deadline + bake.extend:g}s",
-            "Raise floor, deadline or the first step, or bring more traffic",
+            WARNING,
+            "unknown_traffic",
+            "nobody knows how many requests to expect, so nobody can say how long a verdict takes",
+            "Set traffic to the requests per second over all places",
         )
-    for key, level in (("50%", ERROR), ("5x", WARNING)):
-        takes_bad = seen[key]
-        if takes_bad is None or takes_bad > bake.deadline:
-            what = "where half of all requests fail" if key == "50%" else "five times worse than the baseline"
-            yield (
-                level,
-                "never_fails" if level == ERROR else "slow_to_fail",
-                f"a release {what} would not be seen within {bake.deadline:g}s {step}",
-                "Raise deadline or the first step, lower tolerance, or bring more traffic",
-            )
-
-
-def _reach_of_burn(policy: Policy, rule: BurnRule, rps: float) -> Iterator[Note]:
-    bake = policy.bake
-    needed = max(float(rule.min_requests), 3 / (rule.pass_burn * (1 - rule.slo)))
-    window = max((pair.long for pair in rule.windows), default=bake.deadline)
-    if rps * min(window, bake.deadline + bake.extend) < needed:
-        yield (
-            ERROR,
-            "never_passes",
-            f"a pass needs {needed:.0f} canary requests within {window:g}s, {rps:.3g} come each second",
-            "Lower the slo or min_requests, raise deadline or the first step, or bring more traffic",
-        )
-
-
-def _reach_of_value(policy: Policy, rule: ValueRule) -> Iterator[Note]:
-    bake = policy.bake
-    fails = min(rule.fail_count, rule.consecutive or rule.fail_count) * rule.every
-    if fails > bake.deadline or rule.fail_of * rule.every > bake.deadline + bake.extend:
-        yield (
-            ERROR,
-            "never_fails" if fails > bake.deadline else "never_passes",
-            f"{rule.fail_of} values, one every {rule.every:g}s, do not fit into the bake of {bake.deadline:g}s",
-            "Lower every, fail_of or fail_count, or raise deadline",
-        )
-
-
-def _self_test(policy: Policy, gate: GateSpec, fleet: _Fleet, traffic: Optional[float]) -> Iterator[Note]:
-    arms = fleet.arms(fleet.first)
     rps = traffic if traffic is not None else _NOMINAL_RPS * len(fleet.places)
-    if time_to_fail(policy, gate, arms, rps=rps, bad=True) is None:
+    where = f"on {fleet.first} of {len(fleet.places)} places" + (f" with {rps:g} requests/s in all" if counted else "")
+    if prove(policy, gate, arms, rps=rps, bad=True).failed is None:
         yield (
             ERROR,
-            "self_test_bad",
-            f"a synthetic release that is plainly bad is not failed within {policy.bake.deadline:g}s",
-            "Mend the findings above; or lower the gate's limit, raise deadline, or use a larger first step",
+            "never_fails",
+            f"self-test: a release that is plainly bad is not failed within {bake.deadline:g}s {where}",
+            "Lower the limit or the sample it asks for, raise deadline or the first step, or bring more traffic",
         )
-    if time_to_fail(policy, gate, arms, rps=rps, bad=False) is not None:
+    elif isinstance(gate.rule, RatioRule):
+        yield from _slow(policy, gate, arms, rps, where)
+    good = prove(policy, gate, arms, rps=rps, bad=False)
+    if good.failed is not None:
         yield (
             ERROR,
-            "self_test_good",
-            "a synthetic release that does what the baseline does is failed",
-            "Raise the gate's limit or tolerance",
+            "fails_good",
+            f"self-test: a release that does what the baseline does is failed after {good.failed:g}s {where}",
+            "Raise the limit or the tolerance",
+        )
+    elif good.passed is None:
+        yield (
+            ERROR,
+            "never_passes",
+            f"self-test: a good release does not pass within {bake.deadline + bake.extend:g}s {where}",
+            "Raise the floor or the tolerance, deadline or the first step, or bring more traffic",
+        )
+
+
+def _slow(policy: Policy, gate: GateSpec, arms: Arms, rps: float, where: str) -> Iterator[Note]:
+    share = len(arms.canary) / len(arms.canary + arms.baseline)
+    spec = ratio_spec(policy, gate)
+    rate, horizon = BASE_SHARE, policy.bake.deadline
+    seen = expected_detection(spec, rps, share, baseline_rate=rate, places=len(arms.baseline), horizon=horizon)
+    if arms.baseline and seen["5x"] is None:
+        yield (
+            WARNING,
+            "slow_to_fail",
+            f"five times {rate:.1%} errors would not be seen within {horizon:g}s {where}",
+            "Raise deadline or the first step, or bring more traffic",
         )

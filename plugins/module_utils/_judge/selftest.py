@@ -9,71 +9,96 @@ the limit or the baseline; the good one does what the baseline does.
 from __future__ import annotations
 
 import math
-from typing import Dict, Iterator, Optional, Tuple
+from dataclasses import dataclass
+from typing import Dict, Iterator, Optional, Tuple, Union
 
 from .bake import build_gates
-from .model import FAIL, Arms, Counts, GateLook
+from .model import FAIL, PASS, Arms, Counts, GateLook
 from .spec import BurnRule, GateSpec, Policy, RanksRule, ValueRule
 
 BAD_SHARE = 0.5  # of the bad canary's requests
 BASE_SHARE = 0.001  # of everybody else's
 _JITTER = 0.02
+_LOOKS = 400  # at most; counts may be looked at more rarely than the bake will
 
 
-def time_to_fail(policy: Policy, gate: GateSpec, arms: Arms, *, rps: float, bad: bool) -> Optional[float]:
-    """Seconds of the bake until the synthetic canary fails this gate; None when it does not before the deadline.
+@dataclass(frozen=True)
+class Proof:
+    """When, in seconds of the bake, the synthetic canary first failed and first passed the gate; None for never."""
+
+    failed: Optional[float] = None
+    passed: Optional[float] = None
+
+
+def prove(policy: Policy, gate: GateSpec, arms: Arms, *, rps: float, bad: bool) -> Proof:
+    """Feed the gate until the bake's deadline, and its extension for a good canary.
 
     `rps` are requests per second over all places, spread evenly.
     """
     built = build_gates(policy, policy.bake.deadline)[policy.gates.index(gate)]
+    passed: Optional[float] = None
     for elapsed, look in _looks(policy, gate, arms, rps=rps, bad=bad):
-        if built.observe(look, arms, elapsed).verdict == FAIL:
-            return elapsed
-    return None
+        verdict = built.observe(look, arms, elapsed).verdict
+        if verdict == FAIL:
+            return Proof(elapsed, passed)
+        passed = elapsed if verdict == PASS and passed is None else passed
+    return Proof(None, passed)
 
 
 def _looks(policy: Policy, gate: GateSpec, arms: Arms, *, rps: float, bad: bool) -> Iterator[Tuple[float, GateLook]]:
-    every, places = policy.bake.look_every, arms.canary + arms.baseline
-    each = rps / len(places)
-    for index in range(1, int(policy.bake.deadline / every) + 1):
-        elapsed = index * every
+    until = policy.bake.deadline + (0.0 if bad else policy.bake.extend)
+    measured = isinstance(gate.rule, (ValueRule, RanksRule))
+    every = policy.bake.look_every if measured else max(policy.bake.look_every, until / _LOOKS)
+    for index in range(1, int(until / every) + 1):
         if isinstance(gate.rule, (ValueRule, RanksRule)):
-            values = {place: _value(gate.rule, index, nth) for nth, place in enumerate(places)}
-            if bad:
-                values.update({place: _bad_value(gate.rule, values[place]) for place in arms.canary})
-            yield elapsed, GateLook(values=values)
-            continue
-        base = 0.0 if isinstance(gate.rule, BurnRule) else BASE_SHARE
-        counts: Dict[str, Counts] = {}
-        for nth, place in enumerate(places):
-            share = BAD_SHARE if bad and place in arms.canary else base
-            phase = nth / len(places)  # so that rare errors do not fall into the same look everywhere
-            total = _whole(each * elapsed) - _whole(each * (elapsed - every))
-            failed = _whole(each * share * elapsed + phase) - _whole(each * share * (elapsed - every) + phase)
-            counts[place] = Counts(min(failed, total), total)
-        yield elapsed, GateLook(counts=counts)
+            yield index * every, _values(gate.rule, arms, index, bad=bad)
+        else:
+            base = 0.0 if isinstance(gate.rule, BurnRule) else BASE_SHARE
+            yield index * every, _counts(arms, index, every * rps, base=base, bad=bad)
+
+
+def _values(rule: Union[ValueRule, RanksRule], arms: Arms, index: int, *, bad: bool) -> GateLook:
+    values = {place: _value(rule, index, nth) for nth, place in enumerate(arms.canary + arms.baseline)}
+    if bad:
+        values.update({place: _bad_value(rule, values[place]) for place in arms.canary})
+    return GateLook(values=values)
+
+
+def _counts(arms: Arms, index: int, requests: float, *, base: float, bad: bool) -> GateLook:
+    places = arms.canary + arms.baseline
+    each = requests / len(places)
+    counts: Dict[str, Counts] = {}
+    for nth, place in enumerate(places):
+        share = BAD_SHARE if bad and place in arms.canary else base
+        phase = nth / len(places)  # so that rare errors do not fall into the same look everywhere
+        total, failed = _step(each, index, 0.0), _step(each * share, index, phase)
+        counts[place] = Counts(min(failed, total), total)
+    return GateLook(counts=counts)
+
+
+def _step(each: float, index: int, phase: float) -> float:
+    """Whole events of the `index`-th look where `each` come on average."""
+    return _whole(each * index + phase) - _whole(each * (index - 1) + phase)
 
 
 def _whole(count: float) -> float:
     return float(math.floor(count + 1e-9))
 
 
-def _value(rule: object, index: int, nth: int) -> float:
+def _value(rule: Union[ValueRule, RanksRule], index: int, nth: int) -> float:
     """What a healthy place measures: on the good side of the limits, or near 1 where ranks decide."""
-    if not isinstance(rule, ValueRule):
+    if isinstance(rule, RanksRule):
         return 1.0 + _JITTER * math.sin(1.0 + index * 12.9898 + nth * 78.233)
     highest = rule.max if rule.pass_max is None else rule.pass_max
     lowest = rule.min if rule.pass_min is None else rule.pass_min
-    if highest is not None and lowest is not None:
-        return (highest + lowest) / 2
-    return highest if highest is not None else lowest or 0.0
+    ends = [end for end in (highest, lowest) if end is not None]
+    return sum(ends) / len(ends)
 
 
-def _bad_value(rule: object, healthy: float) -> float:
+def _bad_value(rule: Union[ValueRule, RanksRule], healthy: float) -> float:
     """The same place with a release that is plainly bad."""
     if isinstance(rule, RanksRule):
-        return healthy * 0.25 if rule.direction == "decrease" else healthy * 3
-    if not isinstance(rule, ValueRule) or rule.max is None:
-        lowest = rule.min if isinstance(rule, ValueRule) and rule.min is not None else 0.0
-        return lowest - max(1.0, abs(lowest) / 2)
-    return rule.max + max(1.0, abs(rule.max) / 2)
+        return healthy * (0.25 if rule.direction == "decrease" else 4.0)
+    if rule.max is not None:
+        return rule.max + max(1.0, abs(rule.max) / 2)
+    return healthy - max(1.0, abs(healthy) / 2)
