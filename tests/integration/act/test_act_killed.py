@@ -9,16 +9,23 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional
 
 import act_killed
 import pytest
-from act_place import DEFAULTS, HEALTH, RESTART, Place
+from act_place import DEFAULTS, HEALTH, MEMORY, RESTART, Place
 
 MORE = 200  # checkpoints that no change has
 # so that the health check of an interrupted run does not end it before its time
 PATIENT = dict(HEALTH, timeout=5.0)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="act-killed-", dir=MEMORY) as made:
+        yield Path(made)
 
 
 def start(place: Place, nth: int, **given: object) -> List[str]:
@@ -96,8 +103,8 @@ def adoption(place: Place) -> Dict[str, object]:
     return {"release": "2.0", "rollout": "r2", "shared": ["log/", "version"]}
 
 
-def test_deploy_again(tmp_path: Path) -> None:
-    for place in killed_everywhere(tmp_path, new_release):
+def test_deploy_again(folder: Path) -> None:
+    for place in killed_everywhere(folder, new_release):
         place.do(release="2.0", src=place.source("2.0"), rollout="r2", token=4, shared=["secret"])
         settled(place, "2.0")
         assert place.journal()["before"] == "1.0"
@@ -107,23 +114,23 @@ def test_deploy_again(tmp_path: Path) -> None:
         assert place.back(undo=True, rollout="r2", token=4).current == "1.0"
 
 
-def test_deploy_undone(tmp_path: Path) -> None:
-    for place in killed_everywhere(tmp_path, new_release):
+def test_deploy_undone(folder: Path) -> None:
+    for place in killed_everywhere(folder, new_release):
         place.back(undo=True, rollout="r2", release="2.0", mark_bad="the controller died", token=5)
         settled(place, "1.0")
         assert place.metadata("1.0")["bad"] is None
         assert not place.back(undo=True, rollout="r2", release="2.0", mark_bad="again", token=5).changed
 
 
-def test_deploy_and_then_another_release(tmp_path: Path) -> None:
-    for place in killed_everywhere(tmp_path, new_release):
+def test_deploy_and_then_another_release(folder: Path) -> None:
+    for place in killed_everywhere(folder, new_release):
         place.deploy("3.0", rollout="r3", token=6)
         settled(place, "3.0")
         assert place.back(undo=True, rollout="r3", token=6).current == "1.0"
 
 
-def test_undo_again(tmp_path: Path) -> None:
-    for place in killed_everywhere(tmp_path, undo_of_it):
+def test_undo_again(folder: Path) -> None:
+    for place in killed_everywhere(folder, undo_of_it):
         place.back(undo=True, rollout="r2", release="2.0", mark_bad="5xx", token=5)
         settled(place, "1.0")
         bad = place.metadata("2.0")["bad"]
@@ -131,15 +138,15 @@ def test_undo_again(tmp_path: Path) -> None:
         assert not place.back(undo=True, rollout="r2", release="2.0", mark_bad="5xx", token=5).changed
 
 
-def test_undo_and_then_deployed_after_all(tmp_path: Path) -> None:
-    for place in killed_everywhere(tmp_path, undo_of_it):
+def test_undo_and_then_deployed_after_all(folder: Path) -> None:
+    for place in killed_everywhere(folder, undo_of_it):
         place.do(release="2.0", rollout="r2", token=6)
         settled(place, "2.0")
         assert place.back(undo=True, rollout="r2", token=6).current == "1.0"
 
 
-def test_promotion_again(tmp_path: Path) -> None:
-    for place in killed_everywhere(tmp_path, promotion):
+def test_promotion_again(folder: Path) -> None:
+    for place in killed_everywhere(folder, promotion):
         assert {"1.0", "2.0"} <= set(place.names())
         place.do(state="promoted", release="2.0", rollout="r2", token=5, keep=1)
         settled(place, "2.0")
@@ -148,8 +155,8 @@ def test_promotion_again(tmp_path: Path) -> None:
         assert place.back(release="2.0").current == "1.0"
 
 
-def test_adoption_again(tmp_path: Path) -> None:
-    for place in killed_everywhere(tmp_path, adoption):
+def test_adoption_again(folder: Path) -> None:
+    for place in killed_everywhere(folder, adoption):
         place.do(release="2.0", rollout="r2", shared=["log/", "version"])
         settled(place, "2.0")
         assert (place.path / "shared/version").read_text() == "2.0"
@@ -157,19 +164,19 @@ def test_adoption_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("again", [{}, {"state": "known_good"}, {"state": "known_good", "undo": True, "rollout": "r2"}])
-def test_between_switch_and_restart(tmp_path: Path, again: Dict[str, object]) -> None:
+def test_between_switch_and_restart(folder: Path, again: Dict[str, object]) -> None:
     """`current` is right already, and still the process is not."""
-    whole_run = Place(tmp_path / "whole")
+    whole_run = Place(folder / "whole")
     steps = start(whole_run, MORE, **undo_of_it(whole_run))
-    place = Place(tmp_path / "killed")
+    place = Place(folder / "killed")
     start(place, steps.index("current: link durable") + 1, **undo_of_it(place))
     assert (place.current(), place.running()) == ("1.0", "2.0")
     assert place.do(**{"release": "1.0", **again} if not again else again).actions == ("restarted 1.0",)
     assert place.running() == "1.0"
 
 
-def test_in_the_middle_of_the_restart(tmp_path: Path) -> None:
-    place = Place(tmp_path)
+def test_in_the_middle_of_the_restart(folder: Path) -> None:
+    place = Place(folder)
     place.good("1.0")
     slow = {"command": ["/bin/sh", "-c", "echo $$ > ../../slow; exec sleep 60"], "timeout": 60.0}
     wish = {**DEFAULTS, "path": str(place.path), "restart": slow, "health": None}
