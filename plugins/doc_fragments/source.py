@@ -12,7 +12,8 @@ requirements:
   - requests
   - prometheus_client, when the source's type is V(exposition)
 notes:
-  - Runs where it can reach the source, as a rule on the controller, with C(delegate_to=localhost).
+  - Runs on the controller, whatever host the play is on, unless the task is delegated to a host that is not local. Then
+    it runs there, and needs Python 3.9 or newer and the libraries there.
   - The clocks of the controller, the places and the metrics server have to agree within a few seconds.
 options:
   source:

@@ -21,6 +21,7 @@ description:
   - The task fails when there is an error among the findings.
 extends_documentation_fragment:
   - selfheal.delivery.attributes
+  - selfheal.delivery.attributes.action
   - selfheal.delivery.attributes.info
   - selfheal.delivery.source
   - selfheal.delivery.source.targets

@@ -20,6 +20,7 @@ description:
     shows makes it larger, and wants M(selfheal.delivery.canary_bake) instead.
 extends_documentation_fragment:
   - selfheal.delivery.attributes
+  - selfheal.delivery.attributes.action
   - selfheal.delivery.attributes.info
   - selfheal.delivery.source
   - selfheal.delivery.source.targets

@@ -17,6 +17,7 @@ description:
   - A source or a place that is down is an answer, too. The task fails only on wrong options.
 extends_documentation_fragment:
   - selfheal.delivery.attributes
+  - selfheal.delivery.attributes.action
   - selfheal.delivery.attributes.info
   - selfheal.delivery.source
   - selfheal.delivery.source.targets

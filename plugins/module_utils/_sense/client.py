@@ -4,15 +4,17 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from dataclasses import dataclass
-from typing import Callable, Mapping, Optional
+from typing import Callable, Dict, Mapping, Optional, Union
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
+from requests.utils import get_environ_proxies
 
 from .._errors import OptionError, SourceError
 from .._judge.model import Absent
@@ -61,9 +63,12 @@ class Client:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._wall, self._sleep, self._jitter = wall, sleep, jitter
-        # given with each request: a session's own `verify` is overridden by REQUESTS_CA_BUNDLE
-        self._verify = (access.ca_path or True) if access.validate_certs else False
         self._session = requests.Session()
+        # the environment is read here, once for each server: requests would do so for each question, let
+        # REQUESTS_CA_BUNDLE override verify=False, and send what a ~/.netrc says where we name no credentials
+        self._session.trust_env = False
+        self._session.verify = _verify(access)
+        self._proxies: Dict[str, Dict[str, str]] = {}
         self._session.headers.update(access.headers)
         self._session.auth = _auth(access)
         if access.client_cert:
@@ -109,7 +114,7 @@ class Client:
             data=form,
             headers={"Accept": accept},
             timeout=left,
-            verify=self._verify,
+            proxies=self._proxies_for(url),
             stream=True,
             allow_redirects=False,
         ) as response:
@@ -126,6 +131,12 @@ class Client:
                 where = redacted(response.headers.get("Location", ""))
                 raise NoAnswer("provider_error", f"{page.url} redirects to {where}: ask there")
             return page
+
+    def _proxies_for(self, url: str) -> Dict[str, str]:
+        server = urlsplit(url).netloc
+        if server not in self._proxies:
+            self._proxies[server] = dict(get_environ_proxies(url))
+        return self._proxies[server]
 
 
 _FINAL = (requests.exceptions.SSLError, requests.exceptions.ProxyError, requests.exceptions.ConnectTimeout)
@@ -151,9 +162,14 @@ def redacted(url: str) -> str:
     return f"{parts.scheme}://{host}{port}{parts.path}" if parts.scheme else parts.path
 
 
-class _Bearer(AuthBase):
-    """Also keeps requests from sending what a ~/.netrc says instead."""
+def _verify(access: Access) -> Union[bool, str]:
+    if not access.validate_certs:
+        return False
+    environ = os.environ
+    return access.ca_path or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or True
 
+
+class _Bearer(AuthBase):
     def __init__(self, access: Access) -> None:
         self._access = access
 

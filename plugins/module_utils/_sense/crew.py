@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import time
-from multiprocessing import TimeoutError as PoolTimeout
-from multiprocessing.pool import ThreadPool
-from typing import Callable, List, Optional, Sequence, Tuple, TypeVar, Union
+from typing import TYPE_CHECKING, Callable, List, Optional, Sequence, Tuple, TypeVar, Union
 
 from .client import NoAnswer
+
+if TYPE_CHECKING:
+    from multiprocessing.pool import ThreadPool
 
 T = TypeVar("T")
 Job = Tuple[Callable[[], T], float]
@@ -27,13 +28,16 @@ class Crew:
 
     def all(self, jobs: Sequence[Job[T]]) -> List[Union[T, NoAnswer]]:
         """Each job's result in order, or why it has none; a job is `(work, timeout in seconds)`."""
-        if self._pool is None and len(jobs) > 1:
-            self._pool = ThreadPool(self.size)
-        if self._pool is None:
+        if self._pool is None and len(jobs) < 2:
             return [_caught(work) for work, _timeout in jobs]
+        # a single question needs no threads, and its task not their import
+        from multiprocessing import TimeoutError as PoolTimeout
+        from multiprocessing.pool import ThreadPool
+
+        pool = self._pool = self._pool or ThreadPool(self.size)
         begun = time.monotonic()
         rounds = -(-len(jobs) // self.size)
-        running = [(self._pool.apply_async(_caught, (work,)), timeout) for work, timeout in jobs]
+        running = [(pool.apply_async(_caught, (work,)), timeout) for work, timeout in jobs]
         results: List[Union[T, NoAnswer]] = []
         late = False
         for pending, timeout in running:

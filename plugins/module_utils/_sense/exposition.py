@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
-from prometheus_client.parser import text_string_to_metric_families as parse_text
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import NativeHistogram
 
 from .._errors import OptionError
@@ -90,7 +89,9 @@ def parse_page(page: Page, names: Iterable[str]) -> Scrape:
             if openmetrics:
                 kept.append(line)
     # without their TYPE lines the text parser leaves the names as they were written
-    parse = parse_openmetrics if openmetrics else parse_text
+    parse = text_string_to_metric_families
+    if openmetrics:
+        from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse
     series: Dict[str, List[Series]] = {}
     try:
         for family in parse("\n".join(kept) + ("\n# EOF\n" if openmetrics else "\n")):

@@ -9,7 +9,6 @@ from typing import Callable, Sequence
 
 from .._judge.model import Counts, GateLook
 from .collect import Sampler
-from .increments import Increments
 from .model import EVERYTHING, Query, Reading, Sample, Targets, Value
 from .options import SourceOptions
 
@@ -35,6 +34,8 @@ def look_once(
         if options.type == "prometheus":
             slots = [] if first.down else sampler.history(window, window).get(query.gate, [])
             return GateLook(counts=slots[-1] if slots else {}, absent=standing.absent)
+        from .increments import Increments
+
         increments = Increments()
         increments.take(first)
         sleep(window)
