@@ -54,15 +54,15 @@ class ActionModule(ControllerAction):
         "step": {"type": "dict", "default": {}},
         "policy": {"type": "dict", "required": True},
         "lease_ttl": {"type": "float", "default": LEASE_TTL},
-        "places": {"type": "list", "elements": "str", "default": []},
+        "results": {"type": "dict", "default": {}},
     }
-    REQUIRED_IF = (("phase", "bake", ("step",)), ("phase", "verify", ("places",)))
+    REQUIRED_IF = (("phase", "bake", ("step",)), ("phase", "look", ("step",)))
 
     def act(self, options: Facts, task_vars: Facts) -> Facts:
         policy = parse_policy(plain(options["policy"]), options["service"])
         if self.checking:
             return {"changed": False, "next": "promote", "verdict": "inconclusive", "reason": "check", "msg": _would(options, policy)}
-        if options["phase"] == "verify" and not options["places"]:
+        if options["phase"] == "verify" and not _went_back(options):
             return {"changed": False, "verdict": "recovered", "reason": "no place was changed"}
         try:
             return self._looked(options, policy, task_vars)
@@ -87,7 +87,7 @@ class ActionModule(ControllerAction):
                 raise
             rollout = None
         if options["phase"] == "verify":
-            report = verify(hands, policy, options["places"], _levels(rollout))
+            report = verify(hands, policy, _went_back(options), _levels(rollout))
             return {"changed": False, **report.as_dict()}
         if rollout is None:
             raise OptionError(f"there is no rollout {options['rollout']!r} in the ledger", mend="Begin it first")
@@ -157,6 +157,12 @@ def _passed_levels(hands: Hands, rollout: Rollout) -> Dict[str, float]:
 
 
 def _would(options: Facts, policy: Policy) -> str:
-    step = options["step"]
     gates = ", ".join(gate.name for gate in policy.gates)
-    return f"would watch {gates} on {', '.join(step.get('canary') or options['places'])} for {policy.bake.min_bake:g}s and more"
+    places = options["step"].get("canary") or _went_back(options)
+    return f"would watch {gates} on {', '.join(places)} for {policy.bake.min_bake:g}s and more"
+
+
+def _went_back(options: Facts) -> List[str]:
+    """The places that were changed back, from what the way back gave by place."""
+    results: Mapping[str, Any] = options["results"]
+    return [place for place, one in results.items() if one and one.get("changed") and not one.get("failed")]

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any, Dict, List, Mapping, Sequence
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.steps import Walk, walk
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.steps import Step, Walk, walk
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.spec import parse_policy
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
@@ -30,7 +30,8 @@ class ActionModule(ControllerAction):
         **LEDGER,
         "group": {"type": "str", "required": True},
         "release": {"type": "str", "required": True},
-        "steps": {"type": "list", "elements": "raw", "required": True},
+        "kind": {"type": "str", "choices": ["canary", "watch"], "default": "canary"},
+        "steps": {"type": "list", "elements": "raw", "default": ["100%"]},
         "holdback": {"type": "int", "default": 1},
         "first_release": {"type": "bool", "default": False},
         "forget": {"type": "list", "elements": "str", "default": []},
@@ -48,20 +49,15 @@ class ActionModule(ControllerAction):
             return {"changed": False, "targets": targets, **_resumed(plain(options["resume"]))}
         self._refuse_forgotten(options, places)
         states = {place: plain(options["states"].get(place) or {}) for place in places}
+        if options["kind"] == "watch":
+            return {"changed": False, "targets": targets, **_watched(options, policy.plain, states)}
         ahead = [place for place in places if _current(states[place]) == options["release"]]
         if len(ahead) == len(places) and all(_is_good(states[place]) for place in places):
             text = f"every place already runs {options['release']}, known good: nothing to do"
             return {"changed": False, "targets": targets, "steps": [], "holdback": [], "before": {}, "msg": text}
         before = _ways_back(states, options["release"], first=options["first_release"])
-        way = self._walk(options, places, ahead)
-        return {"changed": False, "targets": targets, **_planned(options, policy.plain, way, before)}
-
-    def _walk(self, options: Facts, places: List[str], ahead: List[str]) -> Walk:
-        if options["first_release"]:
-            # nothing old to compare with: one step over everything, judged by limits alone
-            return walk(["100%"], places, holdback=0)
-        behind = [place for place in places if place not in ahead]
-        return walk(options["steps"], ahead + behind, holdback=options["holdback"], ahead=len(ahead))
+        way = _way(options, places, ahead)
+        return {"changed": False, "targets": targets, **_planned(policy.plain, way, before)}
 
     def _refuse_broken_promises(self, places: Sequence[str], task_vars: Mapping[str, Any]) -> None:
         """Refuse play keywords and limits under which places could stay on a bad release."""
@@ -109,7 +105,35 @@ class ActionModule(ControllerAction):
             )
 
 
-def _planned(options: Facts, policy: Mapping[str, object], way: Walk, before: Dict[str, str]) -> Facts:
+def _way(options: Facts, places: List[str], ahead: List[str]) -> Walk:
+    if options["first_release"]:
+        # nothing old to compare with: one step over everything, judged by limits alone
+        return walk(["100%"], places, holdback=0)
+    behind = [place for place in places if place not in ahead]
+    return walk(options["steps"], ahead + behind, holdback=options["holdback"], ahead=len(ahead))
+
+
+def _watched(options: Facts, policy: Mapping[str, object], states: Mapping[str, Mapping[str, Any]]) -> Facts:
+    """One step without a change: the places that run the release, against those that do not."""
+    canary = tuple(place for place, state in states.items() if _current(state) == options["release"])
+    if not canary:
+        raise OptionError(
+            f"no place runs {options['release']}, so there is nothing to watch",
+            mend="Name the release that is out; release_info tells which",
+        )
+    before = {place: str(state["known_good"]) for place, state in states.items() if state.get("known_good")}
+    without = [place for place in canary if place not in before]
+    if without and not options["first_release"]:
+        raise OptionError(_no_way_back(without), mend="Set watch_first_release to watch a first release by its limits")
+    baseline = tuple(place for place in states if place not in canary)
+    return _planned(policy, Walk((Step(1, 1, (), canary, baseline),), ()), before)
+
+
+def _no_way_back(places: Sequence[str]) -> str:
+    return f"{_named(places)} {'has' if len(places) == 1 else 'have'} no known good release to go back to"
+
+
+def _planned(policy: Mapping[str, object], way: Walk, before: Dict[str, str]) -> Facts:
     steps = [step.as_dict() for step in way.steps]
     fleet = list(way.steps[-1].canary + way.steps[-1].baseline)
     intent = {
@@ -155,7 +179,7 @@ def _ways_back(states: Mapping[str, Mapping[str, Any]], release: str, *, first: 
             without.append(place)
     if without and not first:
         raise OptionError(
-            f"{_named(without)} {'has' if len(without) == 1 else 'have'} no known good release to go back to",
+            _no_way_back(without),
             mend="Watch what runs there now with playbooks/watch.yml, or set canary_first_release for a first release",
         )
     return before
@@ -180,7 +204,7 @@ def _named(places: Sequence[str]) -> str:
 
 
 def _text(way: Walk, before: Mapping[str, str]) -> str:
-    parts = [f"{step.index}/{step.of}: {_named(step.places)}" for step in way.steps]
+    parts = [f"{step.index}/{step.of}: {_named(step.places or step.canary)}" for step in way.steps]
     back = ", ".join(sorted(set(before.values()))) or "nothing (a first release)"
     held = f"; held back until the last bake passes: {_named(way.holdback)}" if way.holdback else ""
     return f"steps {'; '.join(parts)}{held}; the way back is {back}"

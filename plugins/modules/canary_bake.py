@@ -65,7 +65,7 @@ options:
     description:
       - V(bake) watches O(step) until it is decided.
       - V(look) takes a single look at a held rollout.
-      - V(verify) watches O(places) that went back, until it is known whether their gates are good again.
+      - V(verify) watches the places that went back, until it is known whether their gates are good again.
     type: str
     choices: [bake, look, verify]
     default: bake
@@ -73,11 +73,12 @@ options:
     description: The step, as M(selfheal.delivery.canary_plan) returned it. Required for O(phase=bake).
     type: dict
     default: {}
-  places:
-    description: The places that went back, for O(phase=verify). Without any there is nothing to verify.
-    type: list
-    elements: str
-    default: []
+  results:
+    description:
+      - What the way back gave, by place, for O(phase=verify). Places that were changed are watched. Without any there is
+        nothing to verify.
+    type: dict
+    default: {}
   policy:
     description: The policy of the service, one value of C(delivery_services).
     type: dict

@@ -58,13 +58,20 @@ options:
     description: The release that is to be rolled out.
     type: str
     required: true
+  kind:
+    description:
+      - V(canary) plans how O(release) is brought to the places.
+      - V(watch) changes nothing. It plans one step that watches the places on which O(release) already runs.
+    type: str
+    choices: [canary, watch]
+    default: canary
   steps:
     description:
       - How many places have the release after each step, as numbers or shares such as V(25%). Shares round up, equal steps
         merge, and a last step short of all places is followed by one of all.
     type: list
     elements: raw
-    required: true
+    default: ["100%"]
   holdback:
     description: How many places stay on the old release until the last bake has passed, so that there is something to compare with.
     type: int

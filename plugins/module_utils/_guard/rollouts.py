@@ -91,14 +91,20 @@ def unresolved(ledger: Ledger, rollout: Rollout, results: Mapping[str, Mapping[s
     """Places that this rollout began to change and that nobody brought back.
 
     `results` are what the way back gave, by place. A place counts as changed from the moment its intent was recorded,
-    because nobody knows how far a change that gave no answer went.
+    because nobody knows how far a change that gave no answer went; a rollout that only watched counts what it watched.
     """
-    changed: List[str] = []
+    changed: List[str] = _watched(rollout) if rollout.kind == "watch" else []
     for entry in _entries_of(ledger, rollout):
         place = str(entry.body.get("place"))
         if entry.kind == "action" and entry.body.get("state") == "deployed" and place not in changed:
             changed.append(place)
     return [place for place in reversed(changed) if not _is_back(results.get(place) or {})]
+
+
+def _watched(rollout: Rollout) -> List[str]:
+    steps = rollout.intent.get("steps")
+    first = steps[0] if isinstance(steps, list) and steps else {}
+    return [str(place) for place in first.get("canary", ())] if isinstance(first, Mapping) else []
 
 
 def _entries_of(ledger: Ledger, rollout: Rollout) -> Sequence[Entry]:
@@ -143,6 +149,8 @@ def _due(ledger: Ledger, rollout: Rollout, on_interrupt: str, now: float) -> Fin
 def _due_held(rollout: Rollout, said: Optional[str], now: float) -> Finding:
     if said in ("resume", "promote"):
         return Finding(rollout, CONTINUE, f"a person said {said}")
+    if rollout.outcome.get("resumed") is True:
+        return Finding(rollout, CONTINUE, "its gates stayed good for long enough")
     until = rollout.outcome.get("hold_until")
     if not isinstance(until, (int, float)):
         return Finding(rollout, UNDO, "it is held without a deadline, which cannot be trusted")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 
 from .._judge.spec import GateSpec, Policy
 from .collect import Sampler
@@ -24,6 +24,18 @@ class Asked:
 
     def sampler(self) -> Sampler:
         return Sampler(parse_source(self.source), self.queries, self.targets)
+
+    def as_options(self) -> Dict[str, object]:
+        """The same question as options of module `metric_info`, for a gate host."""
+        return {
+            "source": dict(self.source),
+            "queries": [_given(query) for query in self.queries],
+            "targets": [_given(target) for target in self.targets],
+        }
+
+
+def _given(thing: Union[Query, Target]) -> Dict[str, object]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(thing).items() if value}
 
 
 def query_of(gate: GateSpec) -> Query:
