@@ -7,8 +7,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from check_style import ROOT, findings, usual_length
+from check_style import findings, usual_length
 
+ROOT = Path(__file__).resolve().parents[3]
 HEADER = "# SPDX-FileCopyrightText: selfheal.delivery contributors\n# SPDX-License-Identifier: GPL-3.0-or-later\n"
 
 
