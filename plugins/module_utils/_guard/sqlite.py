@@ -47,7 +47,7 @@ _ROLLOUT = (
 )
 _COMMAND = "SELECT seq, service, command, said_by, reason, at, taken, rollout FROM command"
 _ENTRY = "SELECT seq, at, service, kind, actor, body, prev, hash FROM entry"
-_OF_SERVICE = "(?1 = '' OR service = ?1)"
+_OF_SERVICE = "(:service = '' OR service = :service)"
 _IS_UNFINISHED = "state IN ('open', 'held', 'unresolved')"
 
 # what SQLite says → what happened, and what to do; every version of it words these the same
@@ -179,9 +179,9 @@ class SqliteLedger:
     def open_rollout(self, lease: Lease, rollout: Rollout, actor: str, now: float) -> Rollout:
         with self._write():
             self._hold(lease, now)
-            other = self._one_rollout(f"service = ? AND {_IS_UNFINISHED}", rollout.service)
+            other = self._one_rollout(f"service = :key AND {_IS_UNFINISHED}", rollout.service)
             opened = rules.begin(lease, rollout, other, actor, now)
-            if self._one_rollout("id = ?", rollout.id) is not None:
+            if self._one_rollout("id = :key", rollout.id) is not None:
                 raise OptionError(f"There has been a rollout {rollout.id} before", mend="Give each an id of its own")
             intent, progress, outcome = map(chain.canonical, (opened.intent, opened.progress, opened.outcome))
             self._db.execute(
@@ -223,29 +223,31 @@ class SqliteLedger:
             )
             body = {"rollout": after.id, "from": before.state, "state": state, "token": after.token, "outcome": outcome}
             self._append(after.service, STATE, actor, body, now)
-            moved = self._one_rollout("id = ?", after.id)
+            moved = self._one_rollout("id = :key", after.id)
         return moved or after
 
     def rollout(self, rollout_id: str) -> Optional[Rollout]:
         with self._told():
-            return self._one_rollout("id = ?", rollout_id)
+            return self._one_rollout("id = :key", rollout_id)
 
     def unfinished(self, service: str = "") -> Sequence[Rollout]:
         with self._told():
-            return self._rollouts(f"{_OF_SERVICE} AND {_IS_UNFINISHED} ORDER BY number", (service,))
+            return self._rollouts(f"{_OF_SERVICE} AND {_IS_UNFINISHED} ORDER BY number", {"service": service})
 
     def last_rollouts(self, service: str = "", limit: int = 20) -> Sequence[Rollout]:
         with self._told():
-            return self._rollouts(f"{_OF_SERVICE} ORDER BY number DESC LIMIT ?2", (service, limit))
+            return self._rollouts(
+                f"{_OF_SERVICE} ORDER BY number DESC LIMIT :limit", {"service": service, "limit": limit}
+            )
 
-    def _rollouts(self, where: str, values: Tuple[object, ...]) -> List[Rollout]:
+    def _rollouts(self, where: str, values: Mapping[str, object]) -> List[Rollout]:
         return [self._as_rollout(row) for row in self._db.execute(f"{_ROLLOUT} WHERE {where}", values)]
 
-    def _one_rollout(self, where: str, value: str) -> Optional[Rollout]:
-        return next(iter(self._rollouts(where, (value,))), None)
+    def _one_rollout(self, where: str, key: str) -> Optional[Rollout]:
+        return next(iter(self._rollouts(where, {"key": key})), None)
 
     def _unfinished(self, lease: Lease, rollout_id: str) -> Rollout:
-        return rules.unfinished(lease, rollout_id, self._one_rollout("id = ?", rollout_id))
+        return rules.unfinished(lease, rollout_id, self._one_rollout("id = :key", rollout_id))
 
     def _save(self, lease: Lease, rollout_id: str, progress: Mapping[str, object], now: float) -> None:
         saved = self._db.execute(
@@ -260,8 +262,8 @@ class SqliteLedger:
 
     def say(self, service: str, command: str, by: str, reason: str, now: float) -> Command:
         with self._write():
-            rollout = self._one_rollout(f"service = ? AND {_IS_UNFINISHED}", service)
-            last = self._one_rollout("service = ? ORDER BY number DESC", service)
+            rollout = self._one_rollout(f"service = :key AND {_IS_UNFINISHED}", service)
+            last = self._one_rollout("service = :key ORDER BY number DESC", service)
             about = rules.speak(service, command, by, reason, rollout, last)
             seq = self._db.execute(
                 "INSERT INTO command (service, command, said_by, reason, at, rollout) VALUES (?, ?, ?, ?, ?, ?)",
@@ -276,8 +278,9 @@ class SqliteLedger:
             return self._commands(service, after, rollout)
 
     def _commands(self, service: str, after: int, rollout: str) -> List[Command]:
-        where = f"{_OF_SERVICE} AND seq > ?2 AND (?3 = '' OR rollout = ?3) ORDER BY seq"
-        return [Command(*row) for row in self._db.execute(f"{_COMMAND} WHERE {where}", (service, after, rollout))]
+        where = f"{_OF_SERVICE} AND seq > :after AND (:rollout = '' OR rollout = :rollout) ORDER BY seq"
+        values = {"service": service, "after": after, "rollout": rollout}
+        return [Command(*row) for row in self._db.execute(f"{_COMMAND} WHERE {where}", values)]
 
     # --- the record
 
@@ -292,17 +295,19 @@ class SqliteLedger:
 
     def entries(self, service: str = "", after: int = 0, limit: int = 1000) -> Sequence[Entry]:
         with self._told():
-            return self._entries(f"WHERE {_OF_SERVICE} AND seq > ?2 ORDER BY seq LIMIT ?3", (service, after, limit))
+            where = f"WHERE {_OF_SERVICE} AND seq > :after ORDER BY seq LIMIT :limit"
+            return self._entries(where, {"service": service, "after": after, "limit": limit})
 
     def last_entries(self, service: str = "", limit: int = 20) -> Sequence[Entry]:
         with self._told():
-            return self._entries(f"WHERE {_OF_SERVICE} ORDER BY seq DESC LIMIT ?2", (service, limit))
+            where = f"WHERE {_OF_SERVICE} ORDER BY seq DESC LIMIT :limit"
+            return self._entries(where, {"service": service, "limit": limit})
 
     def verify(self, kept: str = "") -> Optional[str]:
         with self._told(), self._transaction("BEGIN"):
             try:
-                entries = self._entries("ORDER BY seq", ())
-                rollouts = self._rollouts("1 ORDER BY number", ())
+                entries = self._entries("ORDER BY seq", {})
+                rollouts = self._rollouts("1 ORDER BY number", {})
                 return chain.first_break(entries, kept) or chain.first_lie(entries, rollouts)
             except StoreError as error:
                 return error.message
@@ -328,7 +333,7 @@ class SqliteLedger:
         )
         return entry
 
-    def _entries(self, where: str, values: Tuple[object, ...]) -> List[Entry]:
+    def _entries(self, where: str, values: Mapping[str, object]) -> List[Entry]:
         return [self._as_entry(row) for row in self._db.execute(f"{_ENTRY} {where}", values)]
 
     # --- rows, transactions, errors

@@ -26,6 +26,8 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger im
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Lease, Rollout
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
 
+pytestmark = pytest.mark.filterwarnings("error::DeprecationWarning:ansible_collections")
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
