@@ -53,9 +53,17 @@ def unpack(src: str, into: str) -> None:
         _extract(src, into)
         _check_links(into)
     else:
-        shutil.copytree(src, into, symlinks=True)
+        _copy(src, into)
     remove(os.path.join(into, METADATA))
     sync_tree(into)
+
+
+def _copy(src: str, into: str) -> None:
+    try:
+        shutil.copytree(src, into, symlinks=True)
+    except shutil.Error as problem:  # every file that could not be copied: the first says enough
+        file, _target, why = problem.args[0][0]
+        raise PlaceError(f"{file} cannot be copied: {why}") from None
 
 
 def shared_paths(paths: Iterable[str]) -> Tuple[str, ...]:
@@ -96,7 +104,7 @@ def _begin(inside: str, kept: str, *, folder: bool) -> None:
     aside = f"{kept}.new"
     remove(aside)
     if os.path.isdir(inside) and not os.path.islink(inside):
-        shutil.copytree(inside, aside, symlinks=True)
+        _copy(inside, aside)
         sync_tree(aside)
     elif os.path.isfile(inside) and not os.path.islink(inside):
         shutil.copy2(inside, aside)
