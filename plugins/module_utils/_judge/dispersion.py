@@ -10,10 +10,26 @@ hits all places at once cancels), measures that; McCullagh and Nelder, *Generali
 from __future__ import annotations
 
 import math
-from typing import Dict, List, Mapping
+from typing import Dict, Iterable, List, Mapping, Tuple
 
 from .presets import Preset
 from .sequential import numbers
+
+
+def divisor(preset: Preset, places: int, sums: Iterable[Tuple[float, float, float]]) -> float:
+    """φ̂^power of `preset` for `places` baseline places, from each window's (scatter, variance, degrees of freedom)."""
+    if not preset.windows:
+        return 1.0
+    if places < 2:
+        return preset.lone
+    seen = [
+        (scatter + preset.prior_events * preset.prior) / (variance + preset.prior_events)
+        - preset.deadband * math.sqrt(2.0 / freedom)
+        for scatter, variance, freedom in sums
+        if freedom > 0.0
+    ]
+    largest = max(seen) if seen else preset.prior
+    return float(max(1.0, largest * (1.0 + preset.few / (places - 1))) ** preset.power)
 
 
 class _Window:
@@ -72,19 +88,7 @@ class Dispersion:
     @property
     def for_fail(self) -> float:
         """What the evidence for a fail is divided by, at least 1."""
-        preset = self._preset
-        if not self._windows:
-            return 1.0
-        if self._most < 2:
-            return preset.lone
-        seen = [
-            (window.scatter + preset.prior_events * preset.prior) / (window.variance + preset.prior_events)
-            - preset.deadband * math.sqrt(2.0 / window.freedom)
-            for window in self._windows
-            if window.freedom
-        ]
-        largest = max(seen) if seen else preset.prior
-        return float(max(1.0, largest * (1.0 + preset.few / (self._most - 1))) ** preset.power)
+        return divisor(self._preset, self._most, [(w.scatter, w.variance, w.freedom) for w in self._windows])
 
     @property
     def for_pass(self) -> float:

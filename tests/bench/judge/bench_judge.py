@@ -27,9 +27,10 @@ sys.path[:0] = [str(ROOT / ".tree"), str(Path(__file__).resolve().parent)]
 import judge_rivals  # noqa: E402
 import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
-from ansible_collections.selfheal.delivery.plugins.module_utils._judge.ratio import RatioSpec  # noqa: E402
 from judge_traffic import LOOK, PLACES, SCENARIOS, Traffic, generate  # noqa: E402
 from judge_twin import judge, replay  # noqa: E402
+
+from ansible_collections.selfheal.delivery.plugins.module_utils._judge.ratio import RatioSpec  # noqa: E402
 
 Looks = npt.NDArray[np.int64]
 ALPHA = 0.01

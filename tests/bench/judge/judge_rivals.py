@@ -22,7 +22,7 @@ Z = NormalDist().inv_cdf(1.0 - (1.0 - 0.98) / 2.0)
 
 
 def argo(traffic: Traffic) -> npt.NDArray[np.int64]:
-    """Interval 30 s, failureLimit 2 (the third failure aborts), the canary's 2-min rate under 1 %. Look of the abort."""
+    """Interval 30 s, failureLimit 2 (the third failure aborts), the canary's 2-min rate under 1 %:."""
     bad, total = _canary(traffic)
     every, window = round(30 / LOOK), round(120 / LOOK)
     failures, aborted = np.zeros(traffic.runs), np.full(traffic.runs, -1)
@@ -33,7 +33,7 @@ def argo(traffic: Traffic) -> npt.NDArray[np.int64]:
 
 
 def flagger(traffic: Traffic) -> npt.NDArray[np.int64]:
-    """Interval 1 min, threshold 5, the last minute's rate at most 1 %; failures are held against it at the next tick."""
+    """Interval 1 min, threshold 5, the last minute's rate at most 1 %; failures count at the next tick."""
     bad, total = _canary(traffic)
     every = round(60 / LOOK)
     failures, aborted = np.zeros(traffic.runs), np.full(traffic.runs, -1)

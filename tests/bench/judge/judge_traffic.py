@@ -111,7 +111,7 @@ def generate(scenario: Scenario, rps: float, share: int, runs: int, seed: int, *
 def _canaries(scenario: Scenario, clock: npt.NDArray[np.float64], places: int) -> npt.NDArray[np.int64]:
     count = np.ones(len(clock), dtype=np.int64)
     if scenario.kind == "share":
-        for since, some in zip((600.0, 1200.0), _STEPS[places]):
+        for since, some in zip((600.0, 1200.0), _STEPS[places], strict=True):
             count[clock >= since] = some
     return count
 

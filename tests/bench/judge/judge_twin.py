@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`RatioGate` for many bakes at once: the same arithmetic over arrays, with looks every 2 s from 0.
 
-It only exists because 30 minutes of looks take the real gate 40 ms, and the bench judges some half a million bakes. The bench
-replays a sample of every cell through the real gate, and a test all kinds of traffic: same verdicts at the same looks.
+It only exists because 30 minutes of looks take the real gate 40 ms, and the bench judges more than a million bakes.
+The bench replays a sample of every cell through the real gate: same verdicts at the same looks, or a bar is missed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import List, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
+from judge_traffic import LOOK, Traffic
+
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.model import Arms, Counts, GateLook
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.presets import (
     BETTER,
@@ -24,7 +26,6 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._judge.presets i
     Preset,
 )
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.ratio import RatioGate, RatioSpec
-from judge_traffic import LOOK, Traffic
 
 Floats = npt.NDArray[np.float64]
 PER_SLOT = int(SLOT / LOOK)
@@ -198,4 +199,4 @@ def replay(spec: RatioSpec, traffic: Traffic, run: int, *, history: bool = True)
 
 
 def _look(names: Tuple[str, ...], bad: Floats, total: Floats) -> GateLook:
-    return GateLook(counts={name: Counts(b, n) for name, b, n in zip(names, bad.tolist(), total.tolist())})
+    return GateLook(counts={name: Counts(b, n) for name, b, n in zip(names, bad.tolist(), total.tolist(), strict=True)})
