@@ -18,28 +18,35 @@ from urllib.parse import quote
 
 from .._errors import OptionError, StoreError
 from . import chain, files, rules
-from .model import COMMAND, LEASE, ROLLOUT, STATE, Command, Entry, Lease, Rollout
+from .model import COMMAND, LEASE, ROLLOUT, STATE, UNFINISHED, Command, Entry, Lease, Rollout
 
 MEMORY = ":memory:"
 VERSION = 1
-_LAYOUT = (
-    "CREATE TABLE layout (version INTEGER NOT NULL)",
-    f"INSERT INTO layout VALUES ({VERSION})",
-    "CREATE TABLE lease (service TEXT PRIMARY KEY, holder TEXT NOT NULL, token INTEGER NOT NULL,"
-    " expires REAL NOT NULL)",
-    "CREATE TABLE rollout (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, service TEXT NOT NULL,"
-    " release TEXT NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL, token INTEGER NOT NULL,"
-    " opened_at REAL NOT NULL, updated_at REAL NOT NULL, intent TEXT NOT NULL, progress TEXT NOT NULL,"
-    " outcome TEXT NOT NULL, started_by TEXT NOT NULL)",
-    "CREATE UNIQUE INDEX rollout_unfinished ON rollout (service) WHERE state IN ('open', 'held', 'unresolved')",
-    "CREATE INDEX rollout_service ON rollout (service)",
-    "CREATE TABLE command (seq INTEGER PRIMARY KEY AUTOINCREMENT, service TEXT NOT NULL, command TEXT NOT NULL,"
-    " said_by TEXT NOT NULL, reason TEXT NOT NULL, at REAL NOT NULL, taken REAL, rollout TEXT NOT NULL)",
-    "CREATE INDEX command_rollout ON command (rollout)",
-    "CREATE TABLE entry (seq INTEGER PRIMARY KEY, at REAL NOT NULL, service TEXT NOT NULL, kind TEXT NOT NULL,"
-    " actor TEXT NOT NULL, body TEXT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL)",
-    "CREATE INDEX entry_service ON entry (service)",
-)
+_IS_UNFINISHED = f"state IN {UNFINISHED!r}"
+_LAYOUT = f"""
+CREATE TABLE layout (version INTEGER NOT NULL);
+INSERT INTO layout VALUES ({VERSION});
+
+CREATE TABLE lease (
+    service TEXT PRIMARY KEY, holder TEXT NOT NULL, token INTEGER NOT NULL, expires REAL NOT NULL);
+
+CREATE TABLE rollout (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, service TEXT NOT NULL, release TEXT NOT NULL,
+    kind TEXT NOT NULL, state TEXT NOT NULL, token INTEGER NOT NULL, opened_at REAL NOT NULL, updated_at REAL NOT NULL,
+    intent TEXT NOT NULL, progress TEXT NOT NULL, outcome TEXT NOT NULL, started_by TEXT NOT NULL);
+CREATE UNIQUE INDEX rollout_unfinished ON rollout (service) WHERE {_IS_UNFINISHED};
+CREATE INDEX rollout_service ON rollout (service);
+
+CREATE TABLE command (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, service TEXT NOT NULL, command TEXT NOT NULL, said_by TEXT NOT NULL,
+    reason TEXT NOT NULL, at REAL NOT NULL, taken REAL, rollout TEXT NOT NULL);
+CREATE INDEX command_rollout ON command (rollout);
+
+CREATE TABLE entry (
+    seq INTEGER PRIMARY KEY, at REAL NOT NULL, service TEXT NOT NULL, kind TEXT NOT NULL, actor TEXT NOT NULL,
+    body TEXT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL);
+CREATE INDEX entry_service ON entry (service);
+"""
 _LEASE = "SELECT service, holder, token, expires FROM lease"
 _ROLLOUT = (
     "SELECT id, service, release, kind, state, token, opened_at, updated_at, intent, progress, outcome, started_by"
@@ -48,18 +55,13 @@ _ROLLOUT = (
 _COMMAND = "SELECT seq, service, command, said_by, reason, at, taken, rollout FROM command"
 _ENTRY = "SELECT seq, at, service, kind, actor, body, prev, hash FROM entry"
 _OF_SERVICE = "(:service = '' OR service = :service)"
-_IS_UNFINISHED = "state IN ('open', 'held', 'unresolved')"
 
 # what SQLite says → what happened, and what to do; every version of it words these the same
 _FAILURES = (
     ("locked", "is locked by another process", "Find who has it open for so long; nothing was written, so try again"),
     ("is full", "cannot grow: the disk is full", "Free some space; nothing was written, so try again"),
     ("readonly", "is read-only", "Give the user who runs this the right to write the file and its folder"),
-    (
-        "unable to open",
-        "cannot be opened for writing",
-        "Check that this user may write to the file and its folder",
-    ),
+    ("unable to open", "cannot be opened for writing", "Check that this user may write to the file and its folder"),
     ("malformed", "is corrupt", "Restore a copy; only when no rollout is unfinished, move it away to begin anew"),
     ("not a database", "is not a ledger, or is corrupt", "Check the path; restore a copy if this was the ledger"),
     ("no such table", "is an SQLite file but not a ledger", "Check the path: another program's file is left alone"),
@@ -409,7 +411,7 @@ def _connect(path: str, busy_timeout: float) -> sqlite3.Connection:
 
 def _lay_out(db: sqlite3.Connection) -> None:
     db.execute("BEGIN IMMEDIATE")
-    for statement in _LAYOUT:
+    for statement in _LAYOUT.split(";"):
         db.execute(statement)
     db.execute("COMMIT")
 
