@@ -8,14 +8,18 @@ import random
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Dict, List
 
 import pytest
 
+from ansible_collections.selfheal.delivery.plugins.module_utils._errors import LeaseError
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Lease
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
 
 RACER = Path(__file__).with_name("guard_racer.py")
+ORPHAN = Path(__file__).with_name("guard_orphan.py")
 SERVICE = "prod/shop"
 
 
@@ -87,12 +91,35 @@ def check_whole(path: Path, heads: List[str]) -> None:
     """Nothing that was acknowledged is lost, nothing is written by half, and the next one can go on."""
     ledger = SqliteLedger(str(path))
     assert ledger.verify(heads[-1] if heads else "") is None
-    hashes = [entry.hash for entry in ledger.entries(limit=100_000)]
-    assert [head for head in heads if head not in hashes] == []
+    entries = ledger.entries(limit=100_000)
+    assert set(heads) <= {entry.hash for entry in entries}
     assert len(ledger.unfinished(SERVICE)) <= 1
-    spoken = [entry for entry in ledger.entries(limit=100_000) if entry.kind == "command"]
+    spoken = [entry for entry in entries if entry.kind == "command"]
     assert [entry.body["seq"] for entry in spoken] == [command.seq for command in ledger.commands()]
     ledger.close()
     with sqlite3.connect(path) as raw:
         assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     raw.close()
+
+
+def test_an_orphaned_worker_stops_and_its_lease_ends(tmp_path: Path, env: Dict[str, str]) -> None:
+    path = tmp_path / "ledger.sqlite"
+    command = [sys.executable, str(ORPHAN), str(path)]
+    with subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE) as parent:
+        assert line(parent).startswith("renewed ")
+        parent.kill()
+        assert line(parent) == (
+            "shop: The process that started this one is gone, so nobody waits for it any more."
+            " Stop here: whoever takes the lease, or reconcile, goes on from the recorded state."
+        )
+    lease = taken_over(SqliteLedger(str(path)), deadline=time.monotonic() + 30)
+    assert (lease.holder, lease.token) == ("reconcile", 2)
+
+
+def taken_over(ledger: SqliteLedger, *, deadline: float) -> Lease:
+    while True:
+        try:
+            return ledger.acquire("shop", "reconcile", 60, time.time())
+        except LeaseError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
