@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-from typing import Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from .._errors import OptionError, PlaceError
 from . import plan
@@ -18,13 +18,15 @@ from .place import Changes, Hands, Layout, NoHands
 from .releases import ReleasesBackend
 from .service import Restart, argv_of, service_argv
 
-_RESTART: Dict[str, object] = {
+Spec = Dict[str, Dict[str, Any]]  # as Ansible wants it
+
+_RESTART: Spec = {
     "command": {"type": "raw"},
     "service": {"type": "str"},
     "chdir": {"type": "path", "default": "current"},
     "timeout": {"type": "float", "default": 60.0},
 }
-_HEALTH: Dict[str, object] = {
+_HEALTH: Spec = {
     "url": {"type": "str"},
     "command": {"type": "raw"},
     "status": {"type": "list", "elements": "int", "default": [200]},
@@ -33,7 +35,7 @@ _HEALTH: Dict[str, object] = {
     "interval": {"type": "float", "default": 1.0},
 }
 # what the action plugin beside the module takes for itself, on the controller; nothing of it is read on the place
-_CONTROLLER: Dict[str, object] = {
+_CONTROLLER: Spec = {
     "service": {"type": "str"},
     "lease": {"type": "dict"},
     "lease_ttl": {"type": "float", "default": 60.0},
@@ -48,7 +50,7 @@ _CONTROLLER: Dict[str, object] = {
         },
     },
 }
-ARGUMENTS: Dict[str, object] = {
+ARGUMENTS: Spec = {
     **_CONTROLLER,
     "path": {"type": "path", "required": True},
     "release": {"type": "str"},
@@ -80,7 +82,7 @@ ARGUMENTS: Dict[str, object] = {
     "lock_timeout": {"type": "float", "default": 10.0},
 }
 REQUIRED_IF = [("state", DEPLOYED, ["release"]), ("state", PROMOTED, ["release"]), ("undo", True, ["rollout"])]
-INFO_ARGUMENTS: Dict[str, object] = {"path": {"type": "path", "required": True}}
+INFO_ARGUMENTS: Spec = {"path": {"type": "path", "required": True}}
 
 
 def change(params: Mapping[str, object], *, dry: bool, checkpoint: Checkpoint = nowhere) -> Outcome:
