@@ -36,7 +36,7 @@ class AliveGate:
         for place, life in seen.items():
             self._down[place] = 0 if life.up else self._down.get(place, 0) + 1
             if life.up:
-                self._first.setdefault(place, life.restarts)
+                self._first[place] = min(life.restarts, self._first.get(place, life.restarts))
         witness = any(look.alive[place].up for place in look.arms.baseline if place in look.alive)
         return self._judge(seen, len(places), witness=witness, lonely=not look.arms.baseline)
 

@@ -4,16 +4,17 @@
 
 Mann–Whitney's test inverted to an interval for the shift (Hodges–Lehmann), with mid-ranks, tie correction and
 continuity correction, as in R's asymptotic `wilcox.test`. A shift counts when the whole interval lies beyond
-`tolerance` × the baseline's median and beyond how far the baseline's own places lie apart: one place that has always
-been slower is not a regression. The test is not anytime-valid, so it looks only when the smaller side has doubled,
-and each look gets its part of 1 − confidence.
+`tolerance` × the baseline's median, and beyond where one more of the baseline's own places might lie (Student's
+prediction interval over the places' medians): a place that has always been slower is not a regression. It passes when
+the whole interval lies within the tolerance. The test is not anytime-valid, so it looks only when the smaller side has
+doubled, and each look gets its part of 1 − confidence.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist, median
+from statistics import NormalDist, median, stdev
 from typing import Dict, List, Mapping, Optional, Sequence
 
 from . import stored
@@ -83,6 +84,25 @@ def _root(canary: Sequence[float], baseline: Sequence[float], level: float, *, c
     return (low + high) / 2
 
 
+def student(level: float, freedom: int) -> float:
+    """The quantile of Student's t: exact for 1 and 2 degrees of freedom, else the Cornish–Fisher expansion.
+
+    Abramowitz and Stegun, 26.7.5; within 4 % up to the level 0.995.
+    """
+    if freedom == 1:
+        return math.tan(math.pi * (level - 0.5))
+    if freedom == 2:
+        return (2 * level - 1) / math.sqrt(2 * level * (1 - level))
+    z = NormalDist().inv_cdf(level)
+    terms = (
+        z,
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return sum(term / freedom**power for power, term in enumerate(terms))
+
+
 class RanksGate:
     """A `Gate` over one number per place: the mean of each window of each place is one sample."""
 
@@ -132,20 +152,26 @@ class RanksGate:
     def _test(self) -> None:
         pooled = [value for values in self._baseline.values() for value in values]
         self._shift = hodges_lehmann(self._canary, pooled, self.confidence)
-        bound = self.bound()
+        room, bound = self._room(), self.bound()
         up, down = self._rule.direction != "decrease", self._rule.direction != "increase"
         if (up and self._shift.low > bound) or (down and self._shift.high < -bound):
             self._verdict = FAIL
-        elif (not up or self._shift.high <= bound) and (not down or self._shift.low >= -bound):
+        elif (not up or self._shift.high <= room) and (not down or self._shift.low >= -room):
             self._verdict = PASS
         else:
             self._verdict = INCONCLUSIVE
 
+    def _room(self) -> float:
+        """The shift that is tolerated, and that a pass has to stay under."""
+        return self._rule.tolerance * abs(median(value for values in self._baseline.values() for value in values))
+
     def bound(self) -> float:
-        """The shift that is still fine: tolerance × baseline, or what the baseline's places differ by themselves."""
-        middle = median(value for values in self._baseline.values() for value in values)
-        apart = max(abs(median(values) - middle) for values in self._baseline.values())
-        return max(self._rule.tolerance * abs(middle), apart)
+        """The shift that fails: beyond what is tolerated and what one more of the baseline's places might have."""
+        medians = [median(values) for values in self._baseline.values()]
+        if len(medians) < 2:
+            return self._room()
+        reach = student(1 - (1 - self._rule.confidence) / 2, len(medians) - 1) * math.sqrt(1 + 1 / len(medians))
+        return max(self._room(), reach * stdev(medians))
 
     def _told(self, missing: str) -> Verdict:
         pooled = [value for values in self._baseline.values() for value in values]

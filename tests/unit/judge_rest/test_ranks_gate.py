@@ -13,7 +13,7 @@ from typing import List, Sequence
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy.stats import mannwhitneyu
+from scipy.stats import mannwhitneyu, t
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.model import (
     FAIL,
@@ -28,6 +28,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._judge.ranks imp
     RanksGate,
     deviate,
     hodges_lehmann,
+    student,
 )
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.spec import RanksRule
 
@@ -85,6 +86,11 @@ def test_known_intervals(canary: List[float], baseline: List[float], low: float,
 
 def test_equal_values_deviate_by_nothing() -> None:
     assert deviate([1.0, 1.0], [1.0, 1.0, 1.0]) == 0
+
+
+@given(st.integers(1, 40), st.sampled_from([0.75, 0.9, 0.975, 0.99, 0.995]))
+def test_the_quantile_of_student_is_that_of_scipy(freedom: int, level: float) -> None:
+    assert student(level, freedom) == pytest.approx(float(t.ppf(level, freedom)), rel=0.04)
 
 
 def bake(gate: RanksGate, canary: Sequence[float], spread: float = 0.01, *, seed: int = 1) -> List[Verdict]:
