@@ -183,7 +183,7 @@ def test_what_goes_wrong_is_told_with_where_the_place_stands(play: Play) -> None
         "mutually exclusive",
         "state is promoted but all of the following are missing: release",
     )
-    for result, reason in zip(wrong, reasons):
+    for result, reason in zip(wrong, reasons, strict=True):
         assert reason in result["msg"]
         assert (result["failed"], result["changed"]) == (True, False)
     assert "restart of release 2.0.0 failed: '/bin/sh' ended with 3, saying: the port is taken" in halfway["msg"]
