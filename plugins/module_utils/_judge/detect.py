@@ -22,7 +22,7 @@ LOOK = 2.0  # seconds
 
 @dataclass(frozen=True)
 class _Traffic:
-    """Requests per second of the canary and of all of the baseline, their rates of bad ones, and the baseline's past."""
+    """Requests per second of the canary and of the whole baseline, their rates of bad ones, and how much is known."""
 
     canary: float
     baseline: float

@@ -49,6 +49,7 @@ RIVALS: Dict[str, Callable[[Traffic], Looks]] = {
     "kayenta": judge_rivals.kayenta,
 }
 BURSTS = ("bursts-40s",)
+BAD = ("0.1-0.5", "0.1-2", "0.5-3", "0.5-5", "0.5-50")
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,7 @@ def bars_of(rows: List[Row], differing: int) -> List[Dict[str, object]]:
         _bar(
             "no errors at all, passes in s", [r.pass_median_s or 1e9 for r in busy if r.scenario == "healthy-0"], 600.0
         ),
+        _bar("releases bad from the start that pass, %", [r.pass_rate or 0.0 for r in ours if r.scenario in BAD], 5.0),
         _bar("replays that differ from the real gate", [float(differing)], 0.0),
     ]
     return bars
