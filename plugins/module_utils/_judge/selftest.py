@@ -14,12 +14,12 @@ from typing import Dict, Iterator, Optional, Tuple, Union
 
 from .bake import build_gates
 from .model import FAIL, PASS, Arms, Counts, GateLook
-from .spec import BurnRule, GateSpec, Policy, RanksRule, ValueRule
+from .spec import BurnRule, GateSpec, Policy, RanksRule, Rule, ValueRule
 
 BAD_SHARE = 0.5  # of the bad canary's requests
 BASE_SHARE = 0.001  # of everybody else's
 _JITTER = 0.02
-_LOOKS = 400  # at most; counts may be looked at more rarely than the bake will
+_LOOKS = 400  # at counts, at most
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,20 @@ def prove(policy: Policy, gate: GateSpec, arms: Arms, *, rps: float, bad: bool) 
 
 def _looks(policy: Policy, gate: GateSpec, arms: Arms, *, rps: float, bad: bool) -> Iterator[Tuple[float, GateLook]]:
     until = policy.bake.deadline + (0.0 if bad else policy.bake.extend)
-    measured = isinstance(gate.rule, (ValueRule, RanksRule))
-    every = policy.bake.look_every if measured else max(policy.bake.look_every, until / _LOOKS)
+    every = max(policy.bake.look_every, _pace(gate.rule, until))
     for index in range(1, int(until / every) + 1):
         if isinstance(gate.rule, (ValueRule, RanksRule)):
             yield index * every, _values(gate.rule, arms, index, bad=bad)
         else:
             base = 0.0 if isinstance(gate.rule, BurnRule) else BASE_SHARE
             yield index * every, _counts(arms, index, every * rps, base=base, bad=bad)
+
+
+def _pace(rule: Rule, until: float) -> float:
+    """How rarely it is enough to look, in seconds: the self-test need not be as tireless as the bake."""
+    if isinstance(rule, ValueRule):
+        return rule.every
+    return rule.window / 3 if isinstance(rule, RanksRule) else until / _LOOKS
 
 
 def _values(rule: Union[ValueRule, RanksRule], arms: Arms, index: int, *, bad: bool) -> GateLook:
