@@ -141,7 +141,11 @@ class RatioGate:
         if arms.canary:
             self._sums = [mine + more for mine, more in zip(self._sums, canary + baseline)]
         values = {test: evidence.value(self._divisors[0]) for test, evidence in self._tests.items()}
-        self._failed = self._failed or self._fails(values)
+        failed = self._fails(values)
+        if (
+            failed == _OVER_LIMIT or not self._failed
+        ):  # a broken limit is the weightier reason, also when it comes later
+            self._failed = failed
         return self._verdict(look, arms, values)
 
     def _turn(self, slot: int, places: int) -> None:

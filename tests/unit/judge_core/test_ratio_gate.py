@@ -134,6 +134,12 @@ def test_the_limit_judges_an_outage_that_the_baseline_excuses() -> None:
     assert first(verdicts, FAIL)[1].reason == "over_limit"
 
 
+def test_a_limit_that_breaks_after_the_comparison_failed_becomes_the_reason() -> None:
+    verdicts = bake(RatioGate(RatioSpec("errors", maximum=0.02)), steady(0.005, 0.06))
+    reasons = [verdict.reason for verdict in verdicts if verdict.verdict == FAIL]
+    assert (reasons[0], reasons[-1]) == ("worse_than_baseline", "over_limit")
+
+
 def test_without_baseline_and_limit_only_the_floor_can_be_shown() -> None:
     verdicts = bake(RatioGate(RatioSpec("errors")), steady(0.5), arms=ALONE, past=0)
     assert {verdict.verdict for verdict in verdicts} == {INCONCLUSIVE}
