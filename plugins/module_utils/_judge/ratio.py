@@ -142,9 +142,7 @@ class RatioGate:
             self._sums = [mine + more for mine, more in zip(self._sums, canary + baseline)]
         values = {test: evidence.value(self._divisors[0]) for test, evidence in self._tests.items()}
         failed = self._fails(values)
-        if (
-            failed == _OVER_LIMIT or not self._failed
-        ):  # a broken limit is the weightier reason, also when it comes later
+        if failed == _OVER_LIMIT or not self._failed:  # a broken limit is the weightier reason, also later
             self._failed = failed
         return self._verdict(look, arms, values)
 
