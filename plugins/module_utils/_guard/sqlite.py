@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import tempfile
 from contextlib import closing, contextmanager
 from typing import Iterator, List, Mapping, Optional, Sequence, Tuple
@@ -105,12 +106,18 @@ class SqliteLedger:
                 _create(path)
             self._db = _connect(path, busy_timeout)
             try:
-                self._check_layout()
+                self._check()
             except BaseException:
                 self._db.close()
                 raise
 
-    def _check_layout(self) -> None:
+    def _check(self) -> None:
+        if os.stat(self.path).st_mode & stat.S_IWOTH:
+            raise StoreError(
+                f"The ledger {self.path} can be written by everybody on this machine, so nothing in it can be believed",
+                mend="Look at who changed it, then take that right away (chmod o-w)",
+                details={"path": self.path},
+            )
         versions = [row[0] for row in self._db.execute("SELECT version FROM layout")]
         if versions != [VERSION]:
             found = ", ".join(map(str, versions)) or "none"

@@ -373,6 +373,11 @@ def not_wal(path: Path) -> None:
     raw.close()
 
 
+def everybodys(path: Path) -> None:
+    SqliteLedger(str(path)).close()
+    path.chmod(0o666)
+
+
 def dangling(path: Path) -> None:
     path.parent.mkdir()
     path.symlink_to("nowhere/ledger.sqlite")
@@ -392,6 +397,7 @@ def file_as_folder(path: Path) -> None:
         (newer, "has layout version 2, and this release knows version 1. Use the release of this collection that"),
         (unversioned, "has layout version none, and this release knows version 1"),
         (not_wal, "is in delete mode, not in WAL"),
+        (everybodys, "can be written by everybody on this machine, so nothing in it can be believed. Look at who"),
         (dangling, "cannot be opened"),
         (file_as_folder, "failed: [Errno 17] File exists"),
     ],
