@@ -16,7 +16,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
 from requests.utils import get_environ_proxies
 
-from .._errors import OptionError, SourceError
+from .._errors import SourceError
 from .._judge.model import Absent
 from .options import Access
 
@@ -185,7 +185,8 @@ class _Bearer(AuthBase):
             with open(self._access.token_file, encoding="utf-8") as file:
                 return file.read().strip()
         except OSError as error:
-            raise OptionError(f"token_file {self._access.token_file} cannot be read: {error.strerror}") from None
+            file_name = self._access.token_file
+            raise NoAnswer("provider_error", f"token_file {file_name} cannot be read: {error.strerror}") from None
 
 
 def _auth(access: Access) -> Optional[AuthBase]:

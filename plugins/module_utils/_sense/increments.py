@@ -64,11 +64,13 @@ class Track:
             return None
         if now.at <= self.counted.at:
             return Counts(0.0, 0.0)
-        counts = Counts(max(0.0, now.bad - self.counted.bad), max(0.0, now.total - self.counted.total))
-        self.counted = now
+        total = max(0.0, now.total - self.counted.total)
+        # a service may count an error before it counts its request: what is too much comes with the next look
+        bad = min(max(0.0, now.bad - self.counted.bad), total)
+        self.counted = Reading(now.at, self.counted.bad + bad, now.total)
         while len(self.readings) > 1 and self.readings[1].at <= now.at:
             del self.readings[0]
-        return counts
+        return Counts(bad, total)
 
 
 @dataclass

@@ -49,9 +49,10 @@ class Api:
         """Does some place declare the metric, even when nothing has been counted yet? Unknown is no."""
         try:
             page = self._client.get(f"{self._base}/metadata?metric={metric}&limit=1", timeout=timeout)
-            return bool(_answer(page).get("data"))
+            data = _answer(page).get("data")
         except NoAnswer:
             return False
+        return isinstance(data, dict) and metric in data
 
 
 def range_of(seconds: float) -> str:
