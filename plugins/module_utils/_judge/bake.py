@@ -301,7 +301,8 @@ class Bake:
     def _at_deadline(self, worst: str, elapsed: float) -> None:
         """The time is up without a verdict: extend once for want of data, else do as `on_undecided` says.
 
-        It says nothing about a canary that nobody could measure: that is always held.
+        `pass` says nothing about a canary that is down or that nobody could measure, and nothing at all is decided
+        while a source is away: such a canary is held.
         """
         bake = self.policy.bake
         if worst in ("low_sample", "no_data") and bake.extend > 0 and not self._extended:
@@ -309,7 +310,8 @@ class Bake:
             self._message = f"extended by {bake.extend:g}s: {self._gate} has {worst.replace('_', ' ')}"
             return
         message = f"undecided after {self._watched:g}s: {self._gate} is {worst.replace('_', ' ')}"
-        blind = worst == "provider_error" or (bake.on_undecided == "pass" and worst not in ("low_sample", "undecided"))
+        sighted = worst in ("low_sample", "undecided") and self._told[0].verdict == PASS
+        blind = worst == "provider_error" or (bake.on_undecided == "pass" and not sighted)
         if bake.on_undecided == "hold" or blind:
             self._page = True
             self._calm = Tally(elapsed)

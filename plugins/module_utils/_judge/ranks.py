@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import NormalDist, median, stdev
-from typing import Dict, List, Mapping, Optional, Sequence
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from . import stored
 from .model import FAIL, INCONCLUSIVE, PASS, Arms, GateLook, Verdict
@@ -94,13 +94,13 @@ def student(level: float, freedom: int) -> float:
     if freedom == 2:
         return (2 * level - 1) / math.sqrt(2 * level * (1 - level))
     z = NormalDist().inv_cdf(level)
-    terms = (
+    terms: Tuple[float, ...] = (
         z,
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
-    return sum(term / freedom**power for power, term in enumerate(terms))
+    return math.fsum(term / freedom**power for power, term in enumerate(terms))
 
 
 class RanksGate:

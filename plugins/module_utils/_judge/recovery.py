@@ -31,13 +31,14 @@ DOWN_LOOKS = 2
 def ratio_spec(policy: Policy, gate: GateSpec, alpha: Optional[float] = None) -> RatioSpec:
     """The ratio gate's full specification: the preset's figures wherever the policy leaves the choice.
 
-    `alpha` defaults to an even part of the policy's over all ratio and latency gates.
+    The floor is never above the limit, so that no rate both passes and fails. `alpha` defaults to an even part of the
+    policy's over all ratio and latency gates.
     """
     rule = gate.rule
     if not isinstance(rule, RatioRule):
         raise DeliveryError(f"gate {gate.name!r} is not a ratio gate")
     tested = sum(isinstance(other.rule, RatioRule) for other in policy.gates)
-    given = {} if rule.floor is None else {"floor": rule.floor}
+    usual = RatioSpec(gate.name).floor if rule.max is None else min(RatioSpec(gate.name).floor, rule.max)
     return RatioSpec.of(
         gate.name,
         preset=policy.preset,
@@ -47,7 +48,7 @@ def ratio_spec(policy: Policy, gate: GateSpec, alpha: Optional[float] = None) ->
         margin=rule.margin,
         min_bad=rule.min_bad,
         min_requests=rule.min_requests,
-        **given,
+        floor=usual if rule.floor is None else rule.floor,
     )
 
 

@@ -129,6 +129,12 @@ def test_no_data_is_held_even_where_undecided_would_pass() -> None:
     assert (last.phase, last.action, last.page) == (HELD, HOLD, True)
 
 
+def test_a_canary_that_is_down_right_then_is_held_even_where_undecided_would_pass() -> None:
+    down = {**UP, "a": Liveness(False)}
+    last = run(begun(policy(on_undecided="pass")), 60, lambda now: at(now, 90, alive=down if now == 60 else UP))[-1]
+    assert (last.phase, last.gate) == (HELD, "alive")
+
+
 def test_an_old_pass_does_not_outlive_the_data() -> None:
     """The gate keeps saying pass for a place that has fallen silent; the bake does not."""
     said = GateLook(absent={place: Absent("stale") for place in EVERYBODY})

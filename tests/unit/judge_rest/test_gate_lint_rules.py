@@ -105,6 +105,8 @@ STATIC = [
     ({**MEMORY, "every": "20m"}, "error never_fails"),
     ({**MEMORY, "fail_of": 300}, "error never_passes"),
     ({**RANKS, "window": "10m"}, "error never_fails"),
+    ({**BUDGET, "windows": [{"long": 600, "factor": 6}]}, "no"),
+    ({**ERRORS, "max": 0.0002}, "error fails_good"),
     ({**ERRORS, "min_bad": 10**6}, "error never_fails"),
     ({**ERRORS, "min_requests": 10**9}, "error never_passes"),
 ]

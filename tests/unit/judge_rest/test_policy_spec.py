@@ -82,6 +82,11 @@ def test_alpha_is_split_over_the_gates_that_fail_by_the_sequential_test() -> Non
     assert (first.floor, second.floor) == (0.002, 0.01)
 
 
+def test_no_rate_is_both_fine_and_too_much() -> None:
+    read = parse_policy(gate(max=0.001), "shop")
+    assert ratio_spec(read, read.gates[0]).floor == 0.001
+
+
 MISTAKES = [
     (None, "the policy must be a mapping, not nothing"),
     (["x"], "the policy must be a mapping, not a list"),

@@ -133,6 +133,14 @@ def test_a_shift_within_the_tolerance_of_the_baseline_passes() -> None:
     assert bake(gate(tolerance=0.02), [1.05] * 60)[-1].verdict == FAIL
 
 
+def test_one_baseline_place_leaves_only_the_tolerance() -> None:
+    watched = gate()
+    for index in range(60):
+        look = GateLook(values={"a": 1.3, "b0": 1.0 + index % 3 / 100})
+        verdict = watched.observe(look, Arms(("a",), ("b0",)), 10.0 * index)
+    assert verdict.verdict == FAIL and verdict.limit == pytest.approx(1.111)
+
+
 def test_at_the_edge_of_the_tolerance_nobody_can_tell() -> None:
     last = bake(gate(), [1.1] * 36, spread=0.05)[-1]
     assert (last.verdict, last.reason) == (INCONCLUSIVE, "undecided")
