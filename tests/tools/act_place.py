@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act import options
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.model import Outcome
@@ -19,7 +19,7 @@ HEALTH = {
     "timeout": 0.01,
     "interval": 0.01,
 }
-DEFAULTS: Dict[str, object] = {"state": "deployed", "shared": [], "undo": False, "keep": 5, "lock_timeout": 0.2}
+DEFAULTS: Dict[str, Any] = {"state": "deployed", "shared": [], "undo": False, "keep": 5, "lock_timeout": 0.2}
 
 
 # where the tests do not wait for a disk; what is flushed and when is a test of its own
@@ -46,21 +46,21 @@ class Place:
             (source / "broken").touch()
         return str(source)
 
-    def do(self, *, dry: bool = False, checkpoint: Callable[[str], None] = nowhere, **given: object) -> Outcome:
+    def do(self, *, dry: bool = False, checkpoint: Callable[[str], None] = nowhere, **given: Any) -> Outcome:
         """What the module does with these options."""
         params = {"path": str(self.path), "restart": RESTART, "health": HEALTH, **DEFAULTS, **given}
         return options.change(params, dry=dry, checkpoint=checkpoint)
 
-    def deploy(self, release: str, *, broken: bool = False, **given: object) -> Outcome:
+    def deploy(self, release: str, *, broken: bool = False, **given: Any) -> Outcome:
         src = given.pop("src", None) or self.source(release, broken=broken)
         return self.do(release=release, src=src, **given)
 
-    def good(self, release: str, **given: object) -> Outcome:
+    def good(self, release: str, **given: Any) -> Outcome:
         """Deploy and promote."""
         self.deploy(release)
         return self.do(state="promoted", release=release, **given)
 
-    def back(self, **given: object) -> Outcome:
+    def back(self, **given: Any) -> Outcome:
         return self.do(state="known_good", **given)
 
     def look(self) -> Dict[str, object]:

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List
+from typing import Any, Dict, List
 
 from act_place import Place
 
@@ -25,7 +25,7 @@ NOBODY = 65534
 UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 
 
-def attempt(place: Place, **wish: object) -> str:
+def attempt(place: Place, **wish: Any) -> str:
     try:
         place.do(**wish)
     except DeliveryError as problem:
@@ -109,7 +109,7 @@ def read_only(disk: "Mounted | Limited") -> List[Dict[str, object]]:
     place = Place(disk.folder / "locked")
     place.good("1.0")
     place.deploy("2.0", rollout="r2")
-    wishes: List[Dict[str, object]] = [
+    wishes: List[Dict[str, Any]] = [
         {"release": "3.0", "src": place.source("3.0")},
         {"release": "2.0", "token": 7},
         {"state": "promoted", "release": "2.0"},

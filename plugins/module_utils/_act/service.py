@@ -56,7 +56,7 @@ def run(argv: Tuple[str, ...], *, folder: str, log: str, timeout: float) -> Opti
     """Run the command; None when it went well, else one line of why not, with the end of its output."""
     _forget(log)  # what the last command left running may still write into its own
     try:
-        with open(log, "ab") as output:
+        with open(log, "ab", opener=_private) as output:
             child = subprocess.Popen(  # nosec B603
                 argv, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
@@ -80,6 +80,10 @@ def tail(log: str) -> str:
     except OSError as problem:
         raise PlaceError(f"{log} cannot be read: {problem.strerror}") from None
     return f", saying: {said}" if said else ""
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:

@@ -11,11 +11,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import act_killed
 import pytest
 from act_place import DEFAULTS, HEALTH, MEMORY, RESTART, Place
+
+from ansible_collections.selfheal.delivery.plugins.module_utils._errors import PlaceError
 
 MORE = 200  # checkpoints that no change has
 # so that the health check of an interrupted run does not end it before its time
@@ -28,7 +30,16 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
-def start(place: Place, nth: int, **given: object) -> List[str]:
+def background(wish: Dict[str, Any]) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, act_killed.__file__, str(MORE), json.dumps(wish)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def start(place: Place, nth: int, **given: Any) -> List[str]:
     """The checkpoints that a run passes which is killed at the nth, or all of them when it has fewer."""
     wish = {**DEFAULTS, "path": str(place.path), "restart": RESTART, "health": PATIENT, **given}
     ran = subprocess.run(
@@ -44,7 +55,7 @@ def start(place: Place, nth: int, **given: object) -> List[str]:
     return steps if ran.returncode else steps[:-1]
 
 
-def killed_everywhere(folder: Path, prepare: Callable[[Place], Dict[str, object]]) -> Iterator[Place]:
+def killed_everywhere(folder: Path, prepare: Callable[[Place], Dict[str, Any]]) -> Iterator[Place]:
     """A fresh place for every checkpoint, killed there."""
     dry = Place(folder / "whole")
     every = start(dry, MORE, **prepare(dry))
@@ -75,24 +86,24 @@ def settled(place: Place, current: Optional[str]) -> None:
     assert not [name for name in place.names() if name.startswith(".")]
 
 
-def new_release(place: Place) -> Dict[str, object]:
+def new_release(place: Place) -> Dict[str, Any]:
     place.good("1.0", token=3)
     return {"release": "2.0", "src": place.source("2.0", secret="s"), "rollout": "r2", "token": 4, "shared": ["secret"]}
 
 
-def undo_of_it(place: Place) -> Dict[str, object]:
+def undo_of_it(place: Place) -> Dict[str, Any]:
     place.do(**new_release(place))
     return {"state": "known_good", "undo": True, "rollout": "r2", "release": "2.0", "mark_bad": "5xx", "token": 5}
 
 
-def promotion(place: Place) -> Dict[str, object]:
+def promotion(place: Place) -> Dict[str, Any]:
     place.good("0.8")
     place.deploy("0.9")
     place.do(**new_release(place))
     return {"state": "promoted", "release": "2.0", "rollout": "r2", "token": 5, "keep": 1}
 
 
-def adoption(place: Place) -> Dict[str, object]:
+def adoption(place: Place) -> Dict[str, Any]:
     """The first release of ours on a place that somebody else made."""
     for release in ("old", "2.0"):
         folder = place.path / "releases" / release
@@ -164,7 +175,7 @@ def test_adoption_again(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("again", [{}, {"state": "known_good"}, {"state": "known_good", "undo": True, "rollout": "r2"}])
-def test_between_switch_and_restart(folder: Path, again: Dict[str, object]) -> None:
+def test_between_switch_and_restart(folder: Path, again: Dict[str, Any]) -> None:
     """`current` is right already, and still the process is not."""
     whole_run = Place(folder / "whole")
     steps = start(whole_run, MORE, **undo_of_it(whole_run))
@@ -181,12 +192,7 @@ def test_in_the_middle_of_the_restart(folder: Path) -> None:
     slow = {"command": ["/bin/sh", "-c", "echo $$ > ../../slow; exec sleep 60"], "timeout": 60.0}
     wish = {**DEFAULTS, "path": str(place.path), "restart": slow, "health": None}
     wish.update(release="2.0", src=place.source("2.0"), rollout="r2")
-    run = subprocess.Popen(
-        [sys.executable, act_killed.__file__, str(MORE), json.dumps(wish)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    run = background(wish)
     noted = place.path / "slow"
     try:
         while not (noted.exists() and noted.read_text().endswith("\n")):
@@ -198,3 +204,21 @@ def test_in_the_middle_of_the_restart(folder: Path) -> None:
     finally:
         os.kill(int(noted.read_text()), signal.SIGKILL)
     settled(place, "1.0")
+
+
+def test_two_at_once(folder: Path) -> None:
+    """The second waits, and then says who is there; what the first one does comes to its end."""
+    place = Place(folder)
+    place.good("1.0")
+    script = f"touch {folder}/began; while ! test -e {folder}/go; do sleep 0.02; done; cp version ../../running"
+    wish = {**DEFAULTS, "path": str(place.path), "restart": {"command": ["/bin/sh", "-c", script], "timeout": 60.0}}
+    first = background({**wish, "health": None, "release": "2.0", "src": place.source("2.0")})
+    while not (folder / "began").exists():
+        assert first.poll() is None
+    with pytest.raises(PlaceError, match=f'"pid": {first.pid}, "doing": "deploying 2.0"') as told:
+        place.deploy("3.0")
+    assert told.value.details == {"changed": False}
+    (folder / "go").touch()
+    assert first.communicate()[0].splitlines()[-1] == "2.0"
+    settled(place, "2.0")
+    assert place.deploy("3.0").before == "2.0"

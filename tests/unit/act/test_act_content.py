@@ -10,7 +10,7 @@ import socket
 import stat
 import tarfile
 from pathlib import Path
-from typing import List, Optional
+from typing import List, Literal, Optional
 
 import pytest
 from act_place import Place
@@ -20,20 +20,25 @@ from hypothesis import strategies as st
 from ansible_collections.selfheal.delivery.plugins.module_utils._act import content
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, PlaceError
 
-
-def member(
-    name: str, text: str = "", *, kind: bytes = tarfile.REGTYPE, to: str = "", mode: int = 0o644
-) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname, info.mode, info.size = kind, to, mode, len(text)
-    info.pax_headers = {"comment": text}
-    return info
+Mode = Literal["w", "w:gz", "w:bz2", "w:xz"]
 
 
-def archive(path: Path, *members: tarfile.TarInfo, mode: str = "w") -> str:
-    with tarfile.open(str(path), mode) as tar:  # type: ignore[call-overload]
-        for info in members:
-            tar.addfile(info, io.BytesIO(info.pax_headers.pop("comment", "").encode()))
+class Member(tarfile.TarInfo):
+    """What goes into an archive, with its content."""
+
+    text: str = ""
+
+
+def member(name: str, text: str = "", *, kind: bytes = tarfile.REGTYPE, to: str = "", mode: int = 0o644) -> Member:
+    made = Member(name)
+    made.type, made.linkname, made.mode, made.size, made.text = kind, to, mode, len(text), text
+    return made
+
+
+def archive(path: Path, *members: Member, mode: Mode = "w") -> str:
+    with tarfile.open(str(path), mode) as tar:
+        for one in members:
+            tar.addfile(one, io.BytesIO(one.text.encode()))
     return str(path)
 
 
@@ -75,7 +80,7 @@ SYM, HARD, DIR = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE
     ],
     ids=lambda value: value if isinstance(value, str) else "+".join(info.name for info in value),
 )
-def test_harmful_archives(tmp_path: Path, members: List[tarfile.TarInfo], why: str) -> None:
+def test_harmful_archives(tmp_path: Path, members: List[Member], why: str) -> None:
     src = archive(tmp_path / "evil.tar", *members)
     place = Place(tmp_path)
     place.good("1.0")
@@ -112,7 +117,8 @@ def test_a_good_archive(tmp_path: Path) -> None:
 
 def broken_archives(folder: Path) -> List[str]:
     made = []
-    for mode in ("w", "w:gz", "w:bz2", "w:xz"):
+    modes: List[Mode] = ["w", "w:gz", "w:bz2", "w:xz"]
+    for mode in modes:
         whole = Path(archive(folder / f"{mode[2:]}.tar", member("f", os.urandom(30000).hex()), mode=mode))
         whole.write_bytes(whole.read_bytes()[:20000])
         made.append(str(whole))

@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 from pathlib import Path
-from typing import Dict
+from typing import Any, Dict, List
 
 import pytest
 from act_place import Place
@@ -61,7 +61,7 @@ def test_current_but_unhealthy_is_restarted(place: Place) -> None:
 
 def test_diff_and_check_mode_tell_what_really_happens(place: Place) -> None:
     place.good("1.0")
-    steps: "list[Dict[str, object]]" = [
+    steps: List[Dict[str, Any]] = [
         {"release": "2.0", "src": place.source("2.0"), "rollout": "r", "token": 1},
         {"release": "2.0", "src": place.source("2.0"), "rollout": "r", "token": 1},
         {"state": "promoted", "release": "2.0", "keep": 1},
@@ -128,7 +128,8 @@ def test_going_back_twice(place: Place) -> None:
     assert place.running() == "1.0"
     bad = place.metadata("2.0")["bad"]
     assert isinstance(bad, dict) and bad["reason"] == "5 % of requests failed"
-    for wish in ({"rollout": "r2", "undo": True}, {"release": "2.0"}, {"to": "1.0"}, {}):
+    wishes: List[Dict[str, Any]] = [{"rollout": "r2", "undo": True}, {"release": "2.0"}, {"to": "1.0"}, {}]
+    for wish in wishes:
         again = place.back(mark_bad="again", **wish)
         assert not again.changed and again.current == "1.0"
     assert place.metadata("1.0")["bad"] is None
@@ -191,7 +192,8 @@ def test_blocked_releases_are_only_left_by_their_own_undo(place: Place) -> None:
     place.good("1.0")
     place.deploy("2.0", rollout="r2", rollback="blocked")
     before = place.picture()
-    for wish in ({}, {"to": "1.0"}, {"release": "2.0"}, {"release": "2.0", "rollout": "other", "undo": True}):
+    others: Dict[str, Any] = {"release": "2.0", "rollout": "other", "undo": True}
+    for wish in ({}, {"to": "1.0"}, {"release": "2.0"}, others):
         with pytest.raises(PlaceError, match="does not allow to be rolled back") as told:
             place.back(mark_bad="5xx", **wish)
         assert told.value.details["changed"] is False

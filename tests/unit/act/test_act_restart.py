@@ -11,7 +11,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
 from act_place import Place
@@ -269,8 +269,8 @@ def test_odd_addresses(wrong: str) -> None:
 
 def test_options(tmp_path: Path) -> None:
     place = Place(tmp_path)
-    good: Dict[str, object] = {"command": ["/bin/true"], "status": None, "timeout": 1, "interval": 0.1}
-    wrong: List[Tuple[Dict[str, object], str]] = [
+    good: Dict[str, Any] = {"command": ["/bin/true"], "status": None, "timeout": 1, "interval": 0.1}
+    wrong: List[Tuple[Dict[str, Any], str]] = [
         ({"restart": {"command": {}, "timeout": 1}}, "restart.command is neither text nor a list"),
         ({"restart": {"command": None, "timeout": 1}}, "restart.command is neither text nor a list"),
         ({"restart": {"command": "x", "timeout": 0}}, "restart.timeout is not a number of seconds"),

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 from act_place import MEMORY, Place
 from hypothesis import HealthCheck, event, settings
@@ -50,7 +50,7 @@ class Changes(RuleBasedStateMachine):
         if hasattr(self, "folder"):
             self.folder.cleanup()
 
-    def do(self, kill: Optional[int], **wish: object) -> bool:
+    def do(self, kill: Optional[int], **wish: Any) -> bool:
         """True when it went well; then the place is settled, and doing it again changes nothing."""
         try:
             done = self.place.do(checkpoint=Killer(kill), token=self.token, **wish)
@@ -70,7 +70,7 @@ class Changes(RuleBasedStateMachine):
     def deploy(self, release: str, broken: bool, rollout: str, kill: Optional[int], blocked: bool) -> None:
         self.token += 1
         name = f"{release}-bad" if broken else release
-        wish: Dict[str, object] = {"rollback": "blocked"} if blocked else {}
+        wish: Dict[str, Any] = {"rollback": "blocked"} if blocked else {}
         src = self.place.source(name, broken=broken)
         went = self.do(kill, state="deployed", release=name, src=src, rollout=rollout, **wish)
         assert not (went and broken)
