@@ -62,8 +62,8 @@ integration: $(TREE)  ## tests on real processes (CORE=2.20: the demo-sized ones
 	@$(call in,$(CORE)) python -m pytest tests/integration --dist loadgroup $(PYTEST_ARGS) $(report) \
 		$(if $(filter-out 2.19,$(CORE)),-m demo_sized)
 
-sanity:  ## ansible-test sanity, without an ignore file (CORE=2.20: of another ansible-core)
-	@$(TOOLS)/sanity.py $(CORE)
+sanity:  ## ansible-test sanity on what is shipped, without an ignore file (CORE=2.20: of another ansible-core)
+	@$(call in,$(CORE)) python tests/tools/sanity.py $(SANITY_ARGS)
 
 artifact:  ## build the collection, check what is in it, and import it as Galaxy does
 	@$(call in,2.19) python tests/tools/artifact.py

@@ -10,13 +10,11 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from fnmatch import fnmatch
 from pathlib import Path
-from typing import Iterable, List, Set
+from typing import List
 
-import yaml
 from environment import ROOT
-from tree_copy import copy_tree, listed
+from tree_copy import build_ignore, copy_tree, listed, shipped
 
 OUTPUT = ROOT / "build/artifact"
 # Written by the build itself.
@@ -27,27 +25,16 @@ DROPPED = {"galaxy.yml"}
 
 def build() -> Path:
     shutil.rmtree(OUTPUT, ignore_errors=True)
-    tree = copy_tree(OUTPUT)
+    tree = copy_tree(OUTPUT, listed())
     command = ["ansible-galaxy", "collection", "build", "--output-path", str(OUTPUT), str(tree)]
     subprocess.run(command, stdin=subprocess.DEVNULL, check=True)
     return next(iter(OUTPUT.glob("*.tar.gz")))
 
 
-def shipped(paths: Iterable[Path], ignored: List[str]) -> Set[str]:
-    """The files that the artifact should have: all that no pattern of `build_ignore` names, itself or as a folder."""
-    kept = set()
-    for path in paths:
-        names = [path.as_posix(), *(parent.as_posix() for parent in path.parents)]
-        if not any(fnmatch(name, pattern) for name in names for pattern in ignored):
-            kept.add(path.as_posix())
-    return kept - DROPPED
-
-
 def differences(artifact: Path) -> List[str]:
-    ignored = yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))["build_ignore"]
     with tarfile.open(artifact) as archive:
         packed = {member.name for member in archive if not member.isdir()} - GENERATED
-    wanted = shipped(listed(), ignored)
+    wanted = {path.as_posix() for path in shipped(listed(), build_ignore())} - DROPPED
     return [
         *(f"{name}: packed, but not in the repository" for name in sorted(packed - wanted)),
         *(f"{name}: not packed" for name in sorted(wanted - packed)),

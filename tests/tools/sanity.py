@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: selfheal.delivery contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the whole of `ansible-test sanity` on one ansible-core: `sanity.py 2.19 [arguments]`."""
+"""Run all of `ansible-test sanity` on what the artifact ships, with the ansible-core of the Python that runs this.
+
+`sanity.py [arguments of ansible-test sanity]`. Tests and tools are not shipped: ruff and the style check hold them.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +14,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import List
 
-from environment import ROOT, ready
+from ansible.release import __version__ as core
+from ansible_test._internal import python_requirements
 from find_python import find_python
-from tree_copy import copy_tree
-
-OLDEST = "3.9"  # what a place may have; what runs there must compile and import on it
+from tree_copy import ROOT, build_ignore, copy_tree, listed, shipped
 
 BOOTSTRAP = Path(__file__).with_name("get_pip.py")
+OLDEST = "3.9"  # what a place may have; what runs there must compile and import on it
 
 
-def provide_bootstrap(python: Path) -> None:
+def provide_bootstrap() -> None:
     """Put our bootstrap of pip where ansible-test would download one to; one that is there already stays."""
-    find = "import ansible_test._internal.python_requirements as module; print(module.__file__)"
-    source = subprocess.run([python, "-c", find], capture_output=True, text=True, check=True).stdout.strip()
-    pinned = re.findall(r"pip='([\d.]+)'", Path(source).read_text(encoding="utf-8"))
+    pinned = re.findall(r"pip='([\d.]+)'", Path(python_requirements.__file__).read_text(encoding="utf-8"))
     folder = Path.home() / ".ansible/test/cache"
     folder.mkdir(parents=True, exist_ok=True)
     for version in pinned:
@@ -34,29 +36,28 @@ def provide_bootstrap(python: Path) -> None:
             shutil.copyfile(BOOTSTRAP, target)
 
 
-def run(python: Path, version: str, tree: Path, *arguments: str) -> int:
+def run(version: str, tree: Path, *arguments: str) -> bool:
     start = time.monotonic()
-    command = [str(python.with_name("ansible-test")), "sanity", "--local", "--python", version, "--color", "no"]
-    code = subprocess.run([*command, *arguments], cwd=tree, stdin=subprocess.DEVNULL, check=False).returncode
-    print(f"sanity on Python {version}: {'FAILED' if code else 'ok'} in {time.monotonic() - start:.0f} s", flush=True)
-    return code
+    ansible_test = str(Path(sys.executable).with_name("ansible-test"))
+    command = [ansible_test, "sanity", "--local", "--python", version, "--color", "no", *arguments]
+    ok = subprocess.run(command, cwd=tree, stdin=subprocess.DEVNULL, check=False).returncode == 0
+    took = time.monotonic() - start
+    print(f"sanity of {core} on Python {version}: {'ok' if ok else 'FAILED'} in {took:.0f} s", flush=True)
+    return ok
 
 
-def sanity(core: str, *arguments: str) -> int:
-    python = ready(core)
-    provide_bootstrap(python)
-    probe = "import sys; print('%d.%d' % sys.version_info[:2])"
-    version = subprocess.run([python, "-c", probe], capture_output=True, text=True, check=True).stdout.strip()
-    tree = copy_tree(ROOT / "build/sanity" / core)
+def main(arguments: List[str]) -> int:
+    provide_bootstrap()
+    tree = copy_tree(ROOT / "build/sanity" / core, shipped(listed(), build_ignore()))
     # A repository of its own: ansible-test would find the one around it, which ignores build/ and so has no file there.
     subprocess.run(["git", "init", "--quiet", tree], check=True)
-    failed = run(python, version, tree, *arguments)
-    if core == "2.19" and not arguments:
+    ok = run("%d.%d" % sys.version_info[:2], tree, *arguments)
+    if not arguments:
         # ansible-test looks for interpreters on the PATH alone.
         os.environ["PATH"] = f"{find_python(OLDEST).parent}{os.pathsep}{os.environ['PATH']}"
-        failed |= run(python, OLDEST, tree, "--test", "compile", "--test", "import")
-    return failed
+        ok &= run(OLDEST, tree, "--test", "compile", "--test", "import")
+    return 0 if ok else 1
 
 
 if __name__ == "__main__":
-    sys.exit(sanity(*sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))
