@@ -40,7 +40,7 @@ UNDO = "undo"
 HOLD = "hold"
 
 COMMANDS = ("hold", "resume", "promote", "abort")
-STALE = 60.0  # seconds without any data of a gate, after which an earlier pass no longer counts
+STALE = 60.0  # seconds: a pass does not outlive longer silence, and a longer gap between two looks is not watching
 PAGE_LOOKS = 3  # looks in a row without the source before somebody is paged
 # an inconclusive bake has the reason of the gate that is worst off
 _WORST_FIRST = ("provider_error", "query_error", "share_mismatch", "no_data", "low_sample", "undecided")
@@ -183,7 +183,7 @@ class Bake:
                 f"this look is from {look.elapsed:g}s, but the bake has seen {last:g}s", service=self.policy.service
             )
         if self._phase == WATCHING:
-            self._watched += look.elapsed - last
+            self._watched += min(look.elapsed - last, max(STALE, 2 * self.policy.bake.look_every))
         self._last, self._page = look.elapsed, False
         self._told = self._silence(source_down) if source_down is not None else self._observe(look)
         self._decide(look, source_down)

@@ -8,12 +8,12 @@ are seconds, as a number or as text ("30s", "5m", "1h30m"); shares are numbers o
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, field
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Dict, Mapping, Optional, Sequence, Tuple, Union
 
-from .._errors import OptionError, nearest
+from .._errors import OptionError
+from .part import Part, kind_of, shown
 from .presets import DEFAULT_PRESET, PRESETS
 
 JUDGE_KEYS = ("source", "preset", "alpha", "traffic", "bake", "gates")
@@ -50,7 +50,6 @@ _BAKE_KEYS = (
     "resume_below",
     "verify_for",
 )
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
 
 
@@ -182,12 +181,12 @@ def parse_policy(raw: object, service: str) -> Policy:
 
 
 def _policy(raw: object, service: str) -> Policy:
-    part = _Part("the policy", raw, POLICY_KEYS)
+    part = Part("the policy", raw, POLICY_KEYS)
     gates = tuple(_gate(item, index) for index, item in enumerate(part.items("gates")))
     if not gates:
         raise OptionError("the policy has no gates", mend="Name at least one metric under gates")
     _no_twins(gates)
-    source = part.source("source")
+    source = _source(part)
     for gate in gates:
         if source is None and gate.ask.source is None:
             raise OptionError(
@@ -219,7 +218,7 @@ def _no_twins(gates: Sequence[GateSpec]) -> None:
 
 
 def _bake(raw: object) -> BakeSpec:
-    part = _Part("bake", {} if raw is None else raw, _BAKE_KEYS)
+    part = Part("bake", {} if raw is None else raw, _BAKE_KEYS)
     default = BakeSpec()
     bake = BakeSpec(
         look_every=part.seconds("look_every", default.look_every, least=0.1),
@@ -249,16 +248,16 @@ def _bake(raw: object) -> BakeSpec:
 
 def _gate(raw: object, index: int) -> GateSpec:
     if not isinstance(raw, Mapping):
-        raise OptionError(f"gate {index + 1} must be a mapping, not {_kind(raw)}", mend="Write it as {name: …, …}")
+        raise OptionError(f"gate {index + 1} must be a mapping, not {kind_of(raw)}", mend="Write it as {name: …, …}")
     name = raw.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise OptionError(
-            f"gate {index + 1} needs a name of letters, digits, '_', '.' and '-', not {_shown(name)}",
+            f"gate {index + 1} needs a name of letters, digits, '_', '.' and '-', not {shown(name)}",
             mend="Set name: it stands for the gate in every verdict",
         )
     where = f"gate {str(name)!r}"
-    kind = _Part(where, raw, tuple(raw)).choice("type", tuple(KEYS), "ratio")
-    part = _Part(where, raw, KEYS[kind], of=f"a {kind} gate")
+    kind = Part(where, raw, tuple(raw)).choice("type", tuple(KEYS), "ratio")
+    part = Part(where, raw, KEYS[kind], of=f"a {kind} gate")
     ask = _ask(part, kind)
     rule: Rule
     if kind in ("ratio", "latency"):
@@ -272,9 +271,9 @@ def _gate(raw: object, index: int) -> GateSpec:
     return GateSpec(name=str(name), type=kind, ask=ask, rule=rule)
 
 
-def _ask(part: "_Part", kind: str) -> Ask:
+def _ask(part: "Part", kind: str) -> Ask:
     timeout = part.seconds("timeout", 5.0, least=0.05)
-    source = part.source("source")
+    source = _source(part)
     if kind in ("ratio", "burn_rate"):
         return Ask(bad=part.query("bad"), total=part.query("total"), source=source, timeout=timeout)
     if kind == "latency":
@@ -283,7 +282,7 @@ def _ask(part: "_Part", kind: str) -> Ask:
     return Ask(value=part.query("value"), source=source, timeout=timeout)
 
 
-def _ratio(part: "_Part") -> RatioRule:
+def _ratio(part: "Part") -> RatioRule:
     rule = RatioRule(
         tolerance=part.maybe("tolerance", least=1.0),
         max=part.maybe_share("max"),
@@ -300,7 +299,7 @@ def _ratio(part: "_Part") -> RatioRule:
     return rule
 
 
-def _value(part: "_Part") -> ValueRule:
+def _value(part: "Part") -> ValueRule:
     default = ValueRule()
     highest, lowest = part.maybe("max"), part.maybe("min")
     if highest is None and lowest is None:
@@ -345,7 +344,7 @@ def _check_limits(where: str, rule: ValueRule) -> None:
         )
 
 
-def _ranks(part: "_Part") -> RanksRule:
+def _ranks(part: "Part") -> RanksRule:
     default = RanksRule()
     return RanksRule(
         direction=part.choice("direction", DIRECTIONS, default.direction),
@@ -356,7 +355,7 @@ def _ranks(part: "_Part") -> RanksRule:
     )
 
 
-def _burn(part: "_Part") -> BurnRule:
+def _burn(part: "Part") -> BurnRule:
     slo = part.need("slo", part.maybe_share("slo"), "the share of requests that must be good, for example 0.999")
     if not 0.5 <= slo < 1.0:
         raise OptionError(f"{part.where}: slo must be from 0.5 to below 1, not {slo:g}", mend="Write 99.9% as 0.999")
@@ -371,7 +370,7 @@ def _burn(part: "_Part") -> BurnRule:
 
 
 def _burn_window(where: str, raw: object) -> BurnWindow:
-    part = _Part(f"{where}: windows", raw, ("long", "short", "factor"))
+    part = Part(f"{where}: windows", raw, ("long", "short", "factor"))
     long = part.need("long", part.maybe_seconds("long", least=1.0), "the long window, in seconds")
     short = part.seconds("short", long / 12, least=0.1)
     factor = part.need("factor", part.maybe("factor", above=0.0), "how many times faster than the budget allows")
@@ -380,180 +379,14 @@ def _burn_window(where: str, raw: object) -> BurnWindow:
     return BurnWindow(long=long, short=short, factor=factor)
 
 
-class _Part:
-    """One mapping of the policy, read key by key, so that every error names its place."""
-
-    def __init__(self, where: str, raw: object, known: Sequence[str], *, of: str = "") -> None:
-        if not isinstance(raw, Mapping):
-            raise OptionError(f"{where} must be a mapping, not {_kind(raw)}", mend="Write it as key: value")
-        self.where = where
-        self._raw = raw
-        for key in raw:
-            if key not in known:
-                raise OptionError(
-                    f"{where}: unknown key {str(key)!r}{nearest(str(key), known)}",
-                    mend=f"Known keys{' of ' + of if of else ''}: {', '.join(known)}",
-                )
-
-    def get(self, key: str) -> object:
-        return self._raw.get(key)
-
-    def plain(self) -> Dict[str, object]:
-        copy = _plain(self._raw)
-        return copy if isinstance(copy, dict) else {}
-
-    def items(self, key: str) -> Sequence[object]:
-        raw = self.get(key)
-        if raw is None:
-            return ()
-        if isinstance(raw, (str, bytes)) or not isinstance(raw, Sequence):
-            raise OptionError(f"{self.where}: {key} must be a list, not {_kind(raw)}", mend=f"Write {key} as a list")
-        return raw
-
-    def need(self, key: str, value: Optional[float], what: str) -> float:
-        if value is None:
-            raise OptionError(f"{self.where} has no {key}", mend=f"Set {key}: {what}")
-        return value
-
-    def query(self, key: str) -> str:
-        raw = self.get(key)
-        if raw is None or (isinstance(raw, str) and not raw.strip()):
-            raise OptionError(
-                f"{self.where} has no query: {key} is missing", mend=f"Set {key} to a metric or a selector"
-            )
-        if not isinstance(raw, str):
-            raise OptionError(f"{self.where}: {key} must be text, not {_kind(raw)}", mend="Quote the query")
-        return str(raw).strip()
-
-    def source(self, key: str) -> Optional[Mapping[str, object]]:
-        raw = self.get(key)
-        if raw is None:
-            return None
-        where = f"{self.where}: {key}" if self.where.startswith("gate") else key
-        part = _Part(where, raw, tuple(raw) if isinstance(raw, Mapping) else ())
-        if part.get("type") is None:
-            raise OptionError(f"{where} has no type", mend=f"Set type to one of {', '.join(SOURCES)}")
-        part.choice("type", SOURCES, "")
-        return part.plain()
-
-    def choice(self, key: str, choices: Sequence[str], default: str) -> str:
-        raw = self.get(key)
-        if raw is None:
-            return default
-        if not isinstance(raw, str) or raw not in choices:
-            near = nearest(raw, choices) if isinstance(raw, str) else ""
-            raise OptionError(
-                f"{self.where}: {key} must be one of {', '.join(choices)}, not {_shown(raw)}{near}",
-                mend=f"Correct {key}",
-            )
-        return str(raw)
-
-    def maybe(self, key: str, *, least: float = -math.inf, above: float = -math.inf) -> Optional[float]:
-        raw = self.get(key)
-        if raw is None:
-            return None
-        return self._within(key, _number(raw), raw, (least, above, math.inf), "a number")
-
-    def number(self, key: str, default: float, *, above: float) -> float:
-        value = self.maybe(key, above=above)
-        return default if value is None else value
-
-    def maybe_share(self, key: str, *, least: float = 0.0, most: float = 1.0) -> Optional[float]:
-        raw = self.get(key)
-        if raw is None:
-            return None
-        text = str(raw).strip() if isinstance(raw, str) else ""
-        value = _number(text[:-1]) if text.endswith("%") else _number(raw)
-        if value is not None and text.endswith("%"):
-            value = round(value / 100, 15)
-        return self._within(key, value, raw, (least, -math.inf, most), "a share such as 0.05 or 5%")
-
-    def share(self, key: str, default: float, *, least: float, most: float) -> float:
-        value = self.maybe_share(key, least=least, most=most)
-        return default if value is None else value
-
-    def maybe_seconds(self, key: str, *, least: float = 0.0) -> Optional[float]:
-        raw = self.get(key)
-        if raw is None:
-            return None
-        what = "a duration in seconds, or text such as 30s, 5m or 1h"
-        return self._within(key, _seconds(raw), raw, (least, -math.inf, math.inf), what)
-
-    def seconds(self, key: str, default: float, *, least: float = 0.0) -> float:
-        value = self.maybe_seconds(key, least=least)
-        return default if value is None else value
-
-    def maybe_whole(self, key: str, *, least: int) -> Optional[int]:
-        value = self.maybe(key, least=float(least))
-        if value is not None and value != int(value):
-            raise OptionError(f"{self.where}: {key} must be a whole number, not {value:g}", mend=f"Correct {key}")
-        return None if value is None else int(value)
-
-    def whole(self, key: str, default: int, *, least: int) -> int:
-        value = self.maybe_whole(key, least=least)
-        return default if value is None else value
-
-    def _within(
-        self, key: str, value: Optional[float], raw: object, bounds: Tuple[float, float, float], what: str
-    ) -> float:
-        if value is None:
-            raise OptionError(f"{self.where}: {key} must be {what}, not {_shown(raw)}", mend=f"Correct {key}")
-        least, above, most = bounds
-        if value < least or value > most or value <= above:
-            limits = [f"at least {least:g}"] * math.isfinite(least) + [f"above {above:g}"] * math.isfinite(above)
-            limits += [f"at most {most:g}"] * math.isfinite(most)
-            raise OptionError(
-                f"{self.where}: {key} must be {' and '.join(limits)}, not {_shown(raw)}", mend=f"Correct {key}"
-            )
-        return value
-
-
-def _number(raw: object) -> Optional[float]:
-    """A finite number, also from text, which is what templates leave behind; None for anything else."""
-    if isinstance(raw, bool) or not isinstance(raw, (int, float, str)):
-        return None
-    try:
-        value = float(raw)
-    except (ValueError, OverflowError):
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _seconds(raw: object) -> Optional[float]:
-    value = _number(raw)
-    if value is not None or not isinstance(raw, str):
-        return value
-    match = _DURATION.fullmatch(str(raw).strip())
-    if match is None or not any(match.groups()):
-        return None
-    return sum(float(part) * unit for part, unit in zip(match.groups(), (3600.0, 60.0, 1.0, 0.001)) if part)
-
-
-def _kind(raw: object) -> str:
-    names: List[Tuple[type, str]] = [(bool, "a boolean"), (str, "text"), (int, "a number"), (float, "a number")]
+def _source(part: Part) -> Optional[Mapping[str, object]]:
+    """The part's source, of which only the type is checked here: the rest is for the room that asks it."""
+    raw = part.get("source")
     if raw is None:
-        return "nothing"
-    return next(
-        (name for kind, name in names if isinstance(raw, kind)), "a mapping" if isinstance(raw, Mapping) else "a list"
-    )
-
-
-def _shown(raw: object) -> str:
-    if isinstance(raw, str):
-        return repr(str(raw)[:60])
-    return _kind(raw) if raw is None or isinstance(raw, (Mapping, Sequence)) else str(raw)[:60]
-
-
-def _plain(raw: object) -> object:
-    """A JSON-safe copy of plain types: Ansible hands over tagged subclasses and lazy containers."""
-    if isinstance(raw, Mapping):
-        return {str(key): _plain(value) for key, value in raw.items()}
-    if isinstance(raw, str):
-        return str(raw)
-    if isinstance(raw, Sequence):
-        return [_plain(item) for item in raw]
-    if raw is None or isinstance(raw, bool):
-        return raw
-    if isinstance(raw, int):
-        return int(raw)
-    return float(raw) if isinstance(raw, float) else str(raw)
+        return None
+    where = f"{part.where}: source" if part.where.startswith("gate") else "source"
+    source = Part(where, raw, tuple(raw) if isinstance(raw, Mapping) else ())
+    if source.get("type") is None:
+        raise OptionError(f"{where} has no type", mend=f"Set type to one of {', '.join(SOURCES)}")
+    source.choice("type", SOURCES, "")
+    return source.plain()

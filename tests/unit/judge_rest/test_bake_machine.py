@@ -286,6 +286,12 @@ def test_a_step_that_is_under_way_goes_on_and_unwatched_time_does_not_count() ->
     assert (bake.report().phase, bake.report().elapsed) == (HELD, 10)
 
 
+def test_a_controller_that_slept_has_not_watched() -> None:
+    bake = begun(policy(deadline=600))
+    bake.look(at(2))
+    assert bake.look(at(5000)).elapsed == 62
+
+
 def test_over_no_place_it_is_an_error() -> None:
     with pytest.raises(DeliveryError, match="a bake over no place"):
         Bake(policy()).begin_step(1, 0, ())
