@@ -333,10 +333,9 @@ class Bake:
 
     def _resume(self, message: str) -> None:
         """Watch on, with time enough for a verdict. What counts for `hold_deadline` began with the first hold."""
-        undecided = self._cause == "undecided"
         self._go_on()
         self._message = message
-        if undecided:
+        if self._watched >= self._until:
             self._until = self._watched + (self.policy.bake.extend or self.policy.bake.deadline)
 
     def command(self, name: str, *, by: str, reason: str = "") -> BakeReport:

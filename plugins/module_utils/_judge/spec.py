@@ -63,7 +63,7 @@ class Ask:
     over: Optional[float] = None  # seconds
     value: str = ""
     timeout: float = 5.0  # seconds
-    source: Optional[Mapping[str, object]] = None
+    source: Optional[Mapping[str, object]] = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -156,16 +156,16 @@ class BakeSpec:
 
 @dataclass(frozen=True)
 class Policy:
-    """How one service is judged. `plain` is the mapping it was parsed from, JSON-safe, for the ledger."""
+    """How one service is judged. `plain` is the mapping it was parsed from, JSON-safe; its source may hold secrets."""
 
     service: str
-    source: Mapping[str, object]
+    source: Mapping[str, object] = field(repr=False)
     preset: str
     alpha: float  # of the whole rollout: how often a healthy release may be aborted
     traffic: Optional[float]  # expected requests per second over all places
     bake: BakeSpec
     gates: Tuple[GateSpec, ...]
-    plain: Mapping[str, object] = field(default_factory=dict, compare=False)
+    plain: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
 
     def source_of(self, gate: GateSpec) -> Mapping[str, object]:
         """Where this gate's numbers come from."""

@@ -232,6 +232,14 @@ def test_a_person_decides_after_the_play_has_ended() -> None:
     assert bake.command("resume", by="ada").phase == WATCHING
 
 
+def test_a_person_who_held_the_undecided_gives_it_time_by_resuming() -> None:
+    bake = begun(policy())
+    run(bake, 60, lambda now: at(now, 90))
+    assert bake.command("hold", by="ada").action == HOLD
+    bake.command("resume", by="ada")
+    assert bake.look(at(62, 90)).phase == WATCHING
+
+
 def test_a_hold_by_a_person_that_outlasts_the_bake_ends_the_play() -> None:
     bake = begun(policy())
     bake.command("hold", by="ada")

@@ -69,6 +69,12 @@ def test_a_gate_may_have_its_own_source() -> None:
     assert parse_policy({"gates": [{**MEMORY, "source": own}]}, "shop").source == {}
 
 
+def test_a_secret_of_the_source_is_in_no_repr() -> None:
+    secret = {"type": "prometheus", "url": "http://127.0.0.1:9090", "token": "hunter2"}
+    read = parse_policy({"source": secret, "gates": [ERRORS, {**MEMORY, "source": secret}]}, "shop")
+    assert "hunter2" not in repr(read) and read.source["token"] == "hunter2"
+
+
 def test_fail_of_grows_with_fail_count() -> None:
     rule = parse_policy(gate(MEMORY, fail_count=8), "shop").gates[0].rule
     assert isinstance(rule, ValueRule) and (rule.fail_count, rule.fail_of) == (8, 8)
