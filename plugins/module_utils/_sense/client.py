@@ -11,15 +11,22 @@ from dataclasses import dataclass
 from typing import Callable, Dict, Mapping, Optional, Union
 from urllib.parse import urlsplit
 
-import requests
-from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase, HTTPBasicAuth
-from requests.utils import get_environ_proxies
-
 from .._errors import SourceError
 from .._judge.model import Absent
 from .options import Access
 
+try:
+    import requests
+    from requests.adapters import HTTPAdapter
+    from requests.auth import HTTPBasicAuth
+    from requests.utils import get_environ_proxies
+except ImportError as error:
+    # told where it is needed: Ansible loads this file also on machines that only look at it
+    MISSING: Optional[ImportError] = error
+else:
+    MISSING = None
+
+Auth = Callable[["requests.PreparedRequest"], "requests.PreparedRequest"]
 MAX_BYTES = 64 * 1024 * 1024
 RETRIES = 2
 _CHUNK = 64 * 1024
@@ -62,6 +69,8 @@ class Client:
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        if MISSING is not None:
+            raise MISSING
         self._wall, self._sleep, self._jitter = wall, sleep, jitter
         self._session = requests.Session()
         # the environment is read here, once for each server: requests would do so for each question, let
@@ -95,7 +104,7 @@ class Client:
             except requests.ConnectionError as error:
                 # a kept connection that the server has closed, or a process that is just coming up
                 pause = 0.05 * 2**attempt * (1.0 + self._jitter())
-                if attempt == RETRIES or isinstance(error, _FINAL) or time.monotonic() + pause >= deadline:
+                if attempt == RETRIES or _is_final(error) or time.monotonic() + pause >= deadline:
                     raise _no_answer(url, error, timeout) from None
             except (requests.RequestException, OSError, ValueError) as error:
                 raise _no_answer(url, error, timeout) from None
@@ -139,7 +148,10 @@ class Client:
         return self._proxies[server]
 
 
-_FINAL = (requests.exceptions.SSLError, requests.exceptions.ProxyError, requests.exceptions.ConnectTimeout)
+def _is_final(error: Exception) -> bool:
+    """Asking again would not help."""
+    exceptions = requests.exceptions
+    return isinstance(error, (exceptions.SSLError, exceptions.ProxyError, exceptions.ConnectTimeout))
 
 
 def http_error(page: Page, said: str = "") -> Optional[NoAnswer]:
@@ -169,7 +181,7 @@ def _verify(access: Access) -> Union[bool, str]:
     return access.ca_path or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or True
 
 
-class _Bearer(AuthBase):
+class _Bearer:
     def __init__(self, access: Access) -> None:
         self._access = access
 
@@ -189,7 +201,7 @@ class _Bearer(AuthBase):
             raise NoAnswer("provider_error", f"token_file {file_name} cannot be read: {error.strerror}") from None
 
 
-def _auth(access: Access) -> Optional[AuthBase]:
+def _auth(access: Access) -> Optional[Auth]:
     if access.token or access.token_file:
         return _Bearer(access)
     if access.username:

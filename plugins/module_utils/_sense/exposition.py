@@ -11,19 +11,32 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, Union
-
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.samples import NativeHistogram
+from typing import (
+    TYPE_CHECKING,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    Union,
+)
 
 from .._errors import OptionError
 from .._judge.model import Absent, Counts, Probed
-from .buckets import above, native_buckets, same_edge
+from .buckets import Native, above, native_buckets, same_edge
 from .client import Client, NoAnswer, Page, http_error
 from .crew import Crew
 from .model import Answer, Presence, Query, Reading, Sample, Target, Targets, Value
 from .options import SourceOptions
 from .selector import Selector, parse_selector
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
 
 # not OpenMetrics first: some servers rename counters between the formats, and people write what they see in a browser
 _ACCEPT = "text/plain;version=0.0.4, application/openmetrics-text;q=0.1, */*;q=0.1"
@@ -35,7 +48,7 @@ _SUFFIXES = ("_total", "_bucket", "_count", "_sum")
 class Series:
     labels: Mapping[str, str]
     value: float
-    native: Optional[NativeHistogram] = None
+    native: Optional[Native] = None
 
 
 @dataclass(frozen=True)
@@ -89,9 +102,7 @@ def parse_page(page: Page, names: Iterable[str]) -> Scrape:
             if openmetrics:
                 kept.append(line)
     # without their TYPE lines the text parser leaves the names as they were written
-    parse = text_string_to_metric_families
-    if openmetrics:
-        from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse
+    parse = _parser(openmetrics)
     series: Dict[str, List[Series]] = {}
     try:
         for family in parse("\n".join(kept) + ("\n# EOF\n" if openmetrics else "\n")):
@@ -103,6 +114,16 @@ def parse_page(page: Page, names: Iterable[str]) -> Scrape:
     if not kept and not families and "# " not in text[:4096] and " " not in text[:4096]:
         raise NoAnswer("provider_error", f"{page.url} answers something that is not metrics")
     return Scrape(page.at, series, frozenset(families))
+
+
+def _parser(openmetrics: bool) -> Callable[[str], Iterable[Metric]]:
+    if openmetrics:
+        from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+
+        return parse_openmetrics
+    from prometheus_client.parser import text_string_to_metric_families
+
+    return text_string_to_metric_families
 
 
 def _number(value: Optional[float]) -> float:

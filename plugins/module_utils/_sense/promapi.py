@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Sequence, Tuple
 
 from .client import Client, NoAnswer, Page, http_error
 from .line import Line, Point
@@ -135,7 +135,3 @@ def _histogram(raw: object) -> Tuple[float, Mapping[str, object]]:
     if not isinstance(raw, list) or not isinstance(raw[1], dict):
         raise ValueError("a histogram is a pair")
     return float(raw[0]), raw[1]
-
-
-def metric_name(labels: Mapping[str, str]) -> Optional[str]:
-    return labels.get("__name__")
