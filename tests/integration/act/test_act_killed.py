@@ -73,6 +73,8 @@ def whole(place: Place) -> None:
     seen = place.look()
     current = place.current()
     assert current == seen["current"]
+    # the token is remembered before anything is done under it
+    assert (seen["token"] or 0) >= (place.journal().get("token") or 0)
     if current is not None:
         assert current == "old" or place.metadata(current)["complete"] is True
         assert (place.path / "releases" / current / "version").read_text() == current
@@ -94,6 +96,13 @@ def new_release(place: Place) -> Dict[str, Any]:
 def undo_of_it(place: Place) -> Dict[str, Any]:
     place.do(**new_release(place))
     return {"state": "known_good", "undo": True, "rollout": "r2", "release": "2.0", "mark_bad": "5xx", "token": 5}
+
+
+def undo_to_the_unproven(place: Place) -> Dict[str, Any]:
+    """What ran before was never called good here: only the journal knows the way back."""
+    place.deploy("0.9", rollout="r0")
+    place.deploy("2.0", rollout="r2", token=4)
+    return {"state": "known_good", "undo": True, "rollout": "r2", "token": 5}
 
 
 def promotion(place: Place) -> Dict[str, Any]:
@@ -147,6 +156,12 @@ def test_undo_again(folder: Path) -> None:
         bad = place.metadata("2.0")["bad"]
         assert isinstance(bad, dict) and bad["reason"] == "5xx"
         assert not place.back(undo=True, rollout="r2", release="2.0", mark_bad="5xx", token=5).changed
+
+
+def test_undo_to_the_unproven_again(folder: Path) -> None:
+    for place in killed_everywhere(folder, undo_to_the_unproven):
+        place.back(undo=True, rollout="r2", token=5)
+        settled(place, "0.9")
 
 
 def test_undo_and_then_deployed_after_all(folder: Path) -> None:
