@@ -29,6 +29,7 @@ class Fleet:
     def __init__(self, folder: Path, *, releases: Mapping[str, float], rate: float, places: int = 4) -> None:
         self.folder, self.releases, self.rate = folder, releases, rate
         self.ports = _free_ports(places)
+        self.python, self.scripts = sys.executable, HERE
         self.names = [f"web{number}" for number in range(1, places + 1)]
 
     @property

@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What systemd would be on a real place: `place.py restart|stop ROOT PORT` runs the release that `current` points to.
 
-Standard library only. It ends only the process that it started, known by its pid file and its start time.
+Standard library only. It ends only the process that it started, known by its pid file and its start time. A file
+`faults.json` in ROOT breaks releases on this place alone: `{"2.0.0": {"errors": 0.5}}` or `{"2.0.0": {"start": false}}`.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -45,9 +47,14 @@ def stop(root: Path) -> None:
 
 
 def start(root: Path, port: int) -> None:
+    release = (root / "current").resolve()
+    faults = root / "faults.json"
+    fault = json.loads(faults.read_text()).get(release.name, {}) if faults.exists() else {}
+    if fault.get("start") is False:
+        sys.exit(f"{release.name} does not start here")
     with open(root / "server.log", "ab") as log:
         server = subprocess.Popen(
-            [sys.executable, str((root / "current").resolve() / "app.py"), str(port)],
+            [sys.executable, str(release / "app.py"), str(port), str(fault.get("errors", ""))],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

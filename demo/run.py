@@ -85,7 +85,7 @@ def run(fleet: Fleet) -> int:
 def main(arguments: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "demo")
-    parser.add_argument("--rate", type=float, default=100.0, help="requests per second to each place")
+    parser.add_argument("--rate", type=float, default=60.0, help="requests per second to each place")
     parser.add_argument("--places", type=int, default=4)
     given = parser.parse_args(arguments)
     folder = given.folder.resolve()

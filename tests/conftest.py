@@ -72,11 +72,14 @@ def python39() -> str:
 def ansible_env(tmp_path: Path) -> Dict[str, str]:
     """An environment for ansible commands: our tree, a home of the test's own, and no configuration of the user's."""
     home = tmp_path / "ansible-home"
+    home.mkdir()
+    config = home / "ansible.cfg"
+    config.write_text("")
     kept = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
     return {
         **kept,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-        "ANSIBLE_CONFIG": os.devnull,
+        "ANSIBLE_CONFIG": str(config),
         "ANSIBLE_HOME": str(home),
         "ANSIBLE_LOCAL_TEMP": str(home / "tmp"),
         "ANSIBLE_REMOTE_TEMP": str(home / "remote-tmp"),

@@ -14,7 +14,8 @@ from pathlib import Path
 from prometheus_client import Counter, Histogram, generate_latest
 
 RELEASE = json.loads((Path(__file__).resolve().parent / "release.json").read_text())
-VERSION, ERROR_RATE = str(RELEASE["version"]), float(RELEASE["error_rate"])
+VERSION = str(RELEASE["version"])
+ERROR_RATE = float(sys.argv[2] if len(sys.argv) > 2 and sys.argv[2] else RELEASE["error_rate"])
 
 REQUESTS = Counter("http_requests", "Requests served.", ["code"])
 DURATION = Histogram("http_request_duration_seconds", "Time to serve.", buckets=(0.005, 0.025, 0.1, 0.25, 1.0))

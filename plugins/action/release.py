@@ -11,6 +11,7 @@ import tempfile
 from contextlib import closing
 from typing import Any, Dict, Mapping, Optional
 
+from ansible.utils.display import Display
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.options import ARGUMENTS, REQUIRED_IF
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, StoreError
@@ -30,6 +31,7 @@ from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
 
 # the controller's own options; the place is told the others, and the fencing token of the lease
 OURS = ("service", "ledger", "lease", "lease_ttl", "src", "remote_src")
+display = Display()
 MODULE = "selfheal.delivery.release"
 
 
@@ -64,10 +66,10 @@ class ActionModule(ControllerAction):
                 result = self._change(options, given, task_vars)
         else:
             result = self._change(options, given, task_vars)
-            result.setdefault("warnings", []).append(noted)
+            display.warning(noted)
         unnoted = record.note("outcome", _outcome(result), None)
         if unnoted is not None:
-            result.setdefault("warnings", []).append(unnoted)
+            display.warning(unnoted)
         result["recorded"] = noted is None and unnoted is None
         return result
 

@@ -162,5 +162,5 @@ def _due_held(rollout: Rollout, said: Optional[str], now: float) -> Finding:
 def _last_word(ledger: Ledger, rollout: Rollout) -> Optional[str]:
     """What a person said last about this very rollout, or None."""
     since = rollout.updated_at if rollout.state == HELD else rollout.opened_at
-    said = [command for command in ledger.commands(rollout.service) if command.at >= since]
+    said = [command for command in ledger.commands(rollout=rollout.id) if command.at >= since]
     return said[-1].command if said else None

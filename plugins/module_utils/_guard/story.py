@@ -21,7 +21,7 @@ def story(rollout: Rollout) -> str:
 
 def _done(rollout: Rollout) -> str:
     places = rollout.outcome.get("places")
-    shown = named([str(place) for place in places]) if isinstance(places, Sequence) else "every place"
+    shown = named([str(place) for place in places]) if isinstance(places, list) else "every place"
     return f"{rollout.release} passed its bake ({_figures(rollout.outcome)}). It is known good on {shown}."
 
 
@@ -59,16 +59,16 @@ def _undone(rollout: Rollout) -> str:
 
 
 def _why(outcome: Facts) -> str:
-    bake = outcome.get("bake")
-    if isinstance(bake, Mapping) and bake.get("msg"):
-        figures = _figures(outcome)
-        return f"{bake['msg']}{f' ({figures})' if figures else ''}"
     deployed = outcome.get("deployed")
     if isinstance(deployed, Mapping):
-        broken = [place for place, one in deployed.items() if one.get("failed") or one.get("unreachable")]
+        broken = [str(place) for place, one in deployed.items() if one.get("failed") or one.get("unreachable")]
         if broken:
             first = str(deployed[broken[0]].get("msg") or "it became unreachable").strip().rstrip(".")
             return f"it could not be released to {named(broken)}: {first}"
+    bake = outcome.get("bake")
+    if isinstance(bake, Mapping) and bake.get("msg"):
+        figures = _figures(outcome)
+        return f"{str(bake['msg']).rstrip('.')}{f' ({figures})' if figures else ''}"
     return str(outcome.get("why") or "the rollout did not finish").rstrip(".")
 
 

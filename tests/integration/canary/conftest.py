@@ -1,0 +1,205 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A shop of four real places for each test, already on 1.0.0 known good, under load, and breakable on purpose."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
+
+import pytest
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.options import ARGUMENTS, change
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Rollout
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.open import open_ledger
+from fleet import SERVICE, Fleet
+
+# nothing here waits longer than it must: half of the bad release's requests fail, and the good one has no errors at all
+RELEASES = {"1.0.0": 0.0, "2.0.0": 0.5, "2.0.1": 0.0}
+BAKE = {"look_every": 0.5, "min_bake": 1, "deadline": 20, "extend": 5, "warm_up": 0, "verify_for": 1, "hold_deadline": 30}
+GATES = [
+    {
+        "name": "errors",
+        "bad": 'http_requests_total{code=~"5.."}',
+        "total": "http_requests_total",
+        "max": 0.1,
+        "floor": 0.05,
+        "min_requests": 50,
+    }
+]
+PATIENCE = 120.0
+
+
+class Run:
+    """One ansible-playbook, read as it goes."""
+
+    def __init__(self, command: List[str], environment: Mapping[str, str], **popen: Any) -> None:
+        self.lines: List[str] = []
+        self.process = subprocess.Popen(
+            command,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            **popen,
+        )
+        self._heard, self._over = threading.Condition(), False
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._heard:
+                self.lines.append(line.rstrip("\n"))
+                self._heard.notify_all()
+        with self._heard:
+            self._over = True
+            self._heard.notify_all()
+
+    @property
+    def output(self) -> str:
+        return "\n".join(self.lines)
+
+    def until(self, text: str) -> None:
+        """Wait until a line has `text` in it."""
+        with self._heard:
+            self._heard.wait_for(lambda: self._over or self._has(text), timeout=PATIENCE)
+            assert self._has(text), f"{text!r} never came:\n{self.output}"
+
+    def _has(self, text: str) -> bool:
+        return any(text in line for line in self.lines)
+
+    def end(self) -> int:
+        """Wait for the end; the exit status."""
+        status = self.process.wait(timeout=PATIENCE)
+        self._reader.join(timeout=10)
+        return status
+
+    def kill(self, with_signal: int = signal.SIGKILL) -> None:
+        """End only the ansible-playbook itself: its workers are left as orphans, as the kernel's killer leaves them."""
+        self.process.send_signal(with_signal)
+
+
+class Shop(Fleet):
+    """The fleet with handles to break it."""
+
+    env: Dict[str, str]
+
+    def run(self, command: List[str], **variables: str) -> Run:
+        return Run(command, {**self.env, **variables})
+
+    def play(self, release: str, *arguments: str, **variables: object) -> Run:
+        run = self.run(self.canary(release, *arguments, **variables))
+        run.end()
+        return run
+
+    def reconcile(self, **variables: object) -> Run:
+        run = self.run(self.command("selfheal.delivery.reconcile", variables))
+        run.end()
+        return run
+
+    def say(self, word: str, reason: str = "") -> Run:
+        run = self.run(
+            self.command("selfheal.delivery.control", {"delivery_command": word, "delivery_reason": reason})
+        )
+        run.end()
+        return run
+
+    def break_release(self, name: str, release: str, **fault: object) -> None:
+        file = self.place(name) / "faults.json"
+        faults = json.loads(file.read_text()) if file.exists() else {}
+        file.write_text(json.dumps({**faults, release: fault}))
+
+    def mend(self, name: str) -> None:
+        (self.place(name) / "faults.json").unlink()
+
+    def take_down(self, name: str) -> None:
+        """The place cannot be reached any more; what it serves goes on."""
+        (self.folder / "down").mkdir(exist_ok=True)
+        (self.folder / "down" / name).touch()
+
+    def bring_up(self, name: str) -> None:
+        (self.folder / "down" / name).unlink()
+
+    def last(self) -> Rollout:
+        rollout: Rollout = self.rollouts()[0]
+        return rollout
+
+    def holder(self) -> Optional[object]:
+        ledger = open_ledger({"path": str(self.ledger)}, create=False)
+        try:
+            return ledger.holder(SERVICE, time.time())
+        finally:
+            ledger.close()
+
+    def good_first_release(self) -> None:
+        """1.0.0, known good on every place: by the module's own code, without the seconds of a playbook."""
+        for name, port in zip(self.names, self.ports):
+            root = self.place(name)
+            root.mkdir(parents=True)
+            given = {option: spec.get("default") for option, spec in ARGUMENTS.items() if isinstance(spec, dict)}
+            restart = [self.python, str(self.scripts / "place.py"), "restart", str(root), str(port)]
+            given.update(path=str(root), release="1.0.0", src=str(self.folder / "artifacts" / "1.0.0"))
+            given.update(restart={"command": restart, "timeout": 10.0, "chdir": "current"})
+            given.update(health={"url": f"http://127.0.0.1:{port}/healthz", "status": [200], "timeout": 10.0, "interval": 0.05})
+            change({**given, "state": "deployed"}, dry=False)
+            change({**given, "state": "promoted"}, dry=False)
+
+
+@pytest.fixture
+def make_shop(tmp_path: Path, ansible_env: Dict[str, str]) -> Iterator[Callable[..., Shop]]:
+    made: List[Shop] = []
+
+    def make(*, places: int = 4, rate: float = 100.0, first: bool = True, **policy: object) -> Shop:
+        shop = Shop(tmp_path / f"shop{len(made)}", releases=RELEASES, rate=rate, places=places)
+        shop.prepare({"bake": BAKE, "gates": GATES, **policy})
+        inventory = shop.folder / "inventory.json"
+        contents = json.loads(inventory.read_text())
+        contents["all"]["vars"].update(
+            ansible_connection="{{ 'ssh' if (demo ~ '/down/' ~ inventory_hostname) is file else 'local' }}",
+            ansible_host="127.0.0.1",
+            ansible_port=1,
+            ansible_ssh_timeout=2,
+            ansible_ssh_retries=0,
+        )
+        inventory.write_text(json.dumps(contents))
+        shop.env = {**ansible_env, "ANSIBLE_CONFIG": str(shop.scripts / "ansible.cfg")}
+        shop.env["ANSIBLE_PYTHON_INTERPRETER"] = shop.python
+        made.append(shop)
+        if first:
+            shop.good_first_release()
+        return shop
+
+    yield make
+    for shop in made:
+        shop.stop()
+
+
+@pytest.fixture
+def shop(make_shop: Callable[..., Shop]) -> Iterator[Shop]:
+    """Four places on 1.0.0, known good, under load."""
+    shop = make_shop()
+    with shop.load():
+        yield shop
+
+
+@pytest.fixture
+def alone() -> Callable[[int], bool]:
+    """Is the process with this id gone?"""
+
+    def gone(pid: int) -> bool:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+    return gone
