@@ -11,7 +11,8 @@ from .._errors import OptionError, SourceError
 from .._judge.model import Absent
 from .._sense.collect import collect
 from .._sense.model import EVERYTHING, Answer, Query, Sample, Target, Value
-from .source_options import SERVER_KEYS, source_of
+from .._sense.options import ENVIRONMENT
+from .source_options import source_of
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def read(terms: Sequence[str], source: object, server: Mapping[str, object], wan
     if not isinstance(source, Mapping):
         raise OptionError("source is not a mapping", mend="Write it as {type: …, url: …}")
     options = source_of(
-        {"type": "prometheus", **source}, environment={SERVER_KEYS[k]: str(v) for k, v in server.items() if v}
+        {"type": "prometheus", **source}, environment={ENVIRONMENT[k]: str(v) for k, v in server.items() if v}
     )
     targets = (Target(wanted.place),) if wanted.place and options.type == "prometheus" else ()
     if options.type == "exposition":

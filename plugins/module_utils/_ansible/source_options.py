@@ -13,15 +13,6 @@ from .._sense.options import SourceOptions, check_url, parse_source
 
 Spec = Dict[str, Dict[str, object]]
 
-# only for a metrics server: what it trusts must not be sent to each place that is scraped
-SERVER_KEYS: Mapping[str, str] = {
-    "url": "SELFHEAL_PROMETHEUS_URL",
-    "token": "SELFHEAL_PROMETHEUS_TOKEN",
-    "token_file": "SELFHEAL_PROMETHEUS_TOKEN_FILE",
-    "username": "SELFHEAL_PROMETHEUS_USERNAME",
-    "password": "SELFHEAL_PROMETHEUS_PASSWORD",
-}
-_CREDENTIALS = ("token", "token_file", "username", "password")
 _TARGET_KEYS = ("place", "url", "urls", "instance")
 
 
@@ -72,18 +63,7 @@ def source_of(
     over = {key: value for key, value in (given or {}).items() if value is not None}
     if not named or over.get("type", named.get("type")) == named.get("type"):
         named.update(over)
-    return parse_source(_with_environment(named, os.environ if environment is None else environment))
-
-
-def _with_environment(source: Dict[str, object], environment: Mapping[str, str]) -> Dict[str, object]:
-    if source.get("type") != "prometheus":
-        return source
-    said_who = any(source.get(key) for key in _CREDENTIALS)
-    for key, variable in SERVER_KEYS.items():
-        told = environment.get(variable)
-        if told and not source.get(key) and not (said_who and key in _CREDENTIALS):
-            source[key] = told
-    return source
+    return parse_source(named, os.environ if environment is None else environment)
 
 
 def targets_of(given: object, source: SourceOptions) -> Targets:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 
@@ -23,7 +24,7 @@ class Asked:
     targets: Targets
 
     def sampler(self) -> Sampler:
-        return Sampler(parse_source(self.source), self.queries, self.targets)
+        return Sampler(parse_source(self.source, os.environ), self.queries, self.targets)
 
     def as_options(self) -> Dict[str, object]:
         """The same question as options of module `metric_info`, for a gate host."""

@@ -242,5 +242,5 @@ def _innermost(error: BaseException) -> str:
     for opening in ("certificate verify failed", "WRONG_VERSION_NUMBER", "unknown ca", "certificate required"):
         if opening.lower() in text.lower():
             tail = text[text.lower().index(opening.lower()) :]
-            return tail.split("(_ssl")[0].rstrip(" )'\"")
+            return tail.partition("(_ssl")[0].rstrip(" )'\"")
     return "the TLS handshake failed"

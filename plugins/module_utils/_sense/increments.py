@@ -77,11 +77,11 @@ class Track:
 class _Life:
     start: Optional[float] = None
     restarts: int = 0
-    since: Optional[float] = None  # when we changed its release
+    replaced: Optional[float] = None  # the start of the process that we ended by changing the release
 
     def begin(self, start: Optional[float], *, restarted: bool) -> None:
-        """Take the process's start; the end of a process that ran before our change was our own doing."""
-        ours = self.since is not None and self.start is not None and self.start < self.since - START_JITTER
+        """Take the process's start. A metrics server may show the process that we ended for a scrape or two more."""
+        ours = self.replaced is not None and self.start is not None and self.start <= self.replaced + START_JITTER
         if restarted and not ours:
             self.restarts += 1
         if start is not None:
@@ -110,15 +110,15 @@ class Increments:
         alive = {place: self._liveness(place, presence) for place, presence in sample.presence.items()}
         return looks, alive
 
-    def reset(self, place: str, at: Optional[float] = None) -> None:
-        """The place runs another release since `at` (epoch seconds): counters, start and restarts begin anew."""
-        self._lives[place] = _Life(since=at)
+    def reset(self, place: str) -> None:
+        """The place runs another release now: its counters, its start and its restarts begin anew."""
+        self._lives[place] = _Life(replaced=self._lives.get(place, _Life()).start)
         self._forget(place)
 
     def state(self) -> Dict[str, object]:
         return {
             "cuts": dict(self._cuts),
-            "lives": {place: [life.start, life.restarts, life.since] for place, life in self._lives.items()},
+            "lives": {place: [life.start, life.restarts, life.replaced] for place, life in self._lives.items()},
             "seen": {gate: dict(places) for gate, places in self._seen.items()},
             "tracks": {
                 gate: {place: _track_state(track) for place, track in tracks.items()}
@@ -254,8 +254,8 @@ def _reading(state: object) -> Reading:
 
 
 def _life(state: object) -> _Life:
-    start, restarts, since = (None if item is None else _number(item) for item in _list(state))
-    return _Life(start, int(restarts or 0), since)
+    start, restarts, replaced = (None if item is None else _number(item) for item in _list(state))
+    return _Life(start, int(restarts or 0), replaced)
 
 
 def _mapping(state: object) -> Mapping[str, object]:

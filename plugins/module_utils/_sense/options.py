@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, List, Mapping, Tuple
+from typing import Dict, List, Mapping, Optional, Tuple
 from urllib.parse import urlsplit
 
 from .._errors import OptionError, nearest
@@ -26,6 +26,15 @@ _TEXTS = (
     "place_label",
     "up",
 )
+# only for a metrics server: what it trusts must not be sent to each place that is scraped
+ENVIRONMENT: Mapping[str, str] = {
+    "url": "SELFHEAL_PROMETHEUS_URL",
+    "token": "SELFHEAL_PROMETHEUS_TOKEN",
+    "token_file": "SELFHEAL_PROMETHEUS_TOKEN_FILE",
+    "username": "SELFHEAL_PROMETHEUS_USERNAME",
+    "password": "SELFHEAL_PROMETHEUS_PASSWORD",
+}
+_CREDENTIALS = ("token", "token_file", "username", "password")
 KEYS = (*_TEXTS, "urls", "headers", "validate_certs", "timeout", "window")
 
 
@@ -61,9 +70,12 @@ class SourceOptions:
     up: str = DEFAULT_UP
 
 
-def parse_source(raw: Mapping[str, object]) -> SourceOptions:
-    """Check a `source` mapping; raises OptionError with what is wrong and the nearest right word."""
-    given = {key: value for key, value in raw.items() if value is not None}
+def parse_source(raw: Mapping[str, object], environment: Optional[Mapping[str, str]] = None) -> SourceOptions:
+    """Check a `source` mapping; raises OptionError with what is wrong and the nearest right word.
+
+    From `environment` come the address of a metrics server and who we are there, as far as the mapping does not say.
+    """
+    given = _with_environment({key: value for key, value in raw.items() if value is not None}, environment or {})
     for key in given:
         if key not in KEYS:
             raise OptionError(f"source has no key {key!r}{nearest(key, KEYS)}", mend=f"It takes {', '.join(KEYS)}")
@@ -84,6 +96,17 @@ def parse_source(raw: Mapping[str, object]) -> SourceOptions:
         window=_seconds(given, "window", 150.0),
         up=texts.get("up", DEFAULT_UP),
     )
+
+
+def _with_environment(source: Dict[str, object], environment: Mapping[str, str]) -> Dict[str, object]:
+    if source.get("type") != "prometheus":
+        return source
+    says_who = any(source.get(key) for key in _CREDENTIALS)
+    for key, variable in ENVIRONMENT.items():
+        told = environment.get(variable)
+        if told and not source.get(key) and not (says_who and key in _CREDENTIALS):
+            source[key] = told
+    return source
 
 
 def _access(given: Mapping[str, object], texts: Mapping[str, str]) -> Access:

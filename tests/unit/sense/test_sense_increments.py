@@ -130,7 +130,7 @@ def test_a_release_that_we_changed_is_no_restart() -> None:
     """The metrics server still shows the old process for a scrape or two after the change."""
     increments = Increments()
     increments.take(sample(100, {"a": Reading(100, 3, 100)}, {"a": 1.0}))
-    increments.reset("a", at=101.0)
+    increments.reset("a")
     _looks, alive = increments.take(sample(102, {"a": Reading(102, 3, 110)}, {"a": 1.0}))
     assert alive["a"].restarts == 0
     looks, alive = increments.take(sample(104, {"a": Reading(104, 0, 5)}, {"a": 101.5}))
