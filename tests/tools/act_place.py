@@ -16,8 +16,9 @@ RESTART = {"command": ["/bin/sh", "-c", "cp version ../../running"], "chdir": "c
 HEALTH = {
     "command": ["/bin/sh", "-c", "test ! -e broken && cmp -s version ../../running"],
     "status": [200],
-    "timeout": 0.01,
-    "interval": 0.01,
+    # one try, however long this machine takes for it
+    "timeout": 10.0,
+    "interval": 10.0,
 }
 DEFAULTS: Dict[str, Any] = {"state": "deployed", "shared": [], "undo": False, "keep": 5, "lock_timeout": 0.2}
 
@@ -63,7 +64,7 @@ class Place:
     def back(self, **given: Any) -> Outcome:
         return self.do(state="known_good", **given)
 
-    def look(self) -> Dict[str, object]:
+    def look(self) -> Dict[str, Any]:
         return options.look({"path": str(self.path)})
 
     def current(self) -> Optional[str]:
@@ -83,7 +84,7 @@ class Place:
         loaded: Dict[str, object] = json.loads((self.path / "releases" / release / ".release.json").read_text())
         return loaded
 
-    def journal(self) -> Dict[str, object]:
+    def journal(self) -> Dict[str, Any]:
         journal = self.look()["journal"]
         return journal if isinstance(journal, dict) else {}
 

@@ -20,8 +20,6 @@ from act_place import DEFAULTS, HEALTH, MEMORY, RESTART, Place
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import PlaceError
 
 MORE = 200  # checkpoints that no change has
-# so that the health check of an interrupted run does not end it before its time
-PATIENT = dict(HEALTH, timeout=5.0)
 
 
 @pytest.fixture
@@ -41,7 +39,7 @@ def background(wish: Dict[str, Any]) -> "subprocess.Popen[str]":
 
 def start(place: Place, nth: int, **given: Any) -> List[str]:
     """The checkpoints that a run passes which is killed at the nth, or all of them when it has fewer."""
-    wish = {**DEFAULTS, "path": str(place.path), "restart": RESTART, "health": PATIENT, **given}
+    wish = {**DEFAULTS, "path": str(place.path), "restart": RESTART, "health": HEALTH, **given}
     ran = subprocess.run(
         [sys.executable, act_killed.__file__, str(nth), json.dumps(wish)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
