@@ -17,7 +17,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple, Union
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._sense.collect import collect
 from ansible_collections.selfheal.delivery.plugins.module_utils._sense.model import Query, Target
@@ -30,8 +30,8 @@ ROUNDS = 15
 QUERIES = 100
 OPERATORS = {"<=": operator.le, ">=": operator.ge}
 
-Row = Dict[str, object]
-Bar = Dict[str, object]
+Row = Dict[str, Any]
+Bar = Dict[str, Any]
 
 
 @contextmanager
@@ -79,7 +79,8 @@ def task_times(url: str) -> List[Tuple[str, float]]:
             "ANSIBLE_LOCAL_TEMP": folder,
             "TASK_TIMES": str(times),
         }
-        command = [Path(sys.executable).with_name("ansible-playbook"), "-i", "localhost,", "-c", "local", book]
+        playbook = Path(sys.executable).with_name("ansible-playbook")
+        command: List[Union[str, Path]] = [playbook, "-i", "localhost,", "-c", "local", book]
         done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(done.stdout + done.stderr)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from typing import Dict, Mapping, Optional, Sequence
+from typing import Dict, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -45,8 +45,8 @@ def counts(**places: Sequence[float]) -> GateLook:
     return GateLook(counts={place: Counts(bad, total) for place, (bad, total) in places.items()})
 
 
-def values(absent: Optional[Mapping[str, Absent]] = None, **places: float) -> GateLook:
-    return GateLook(values=places, absent=absent or {})
+def values(**places: float) -> GateLook:
+    return GateLook(values=places)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_the_worst_value_counts_or_the_mean() -> None:
     assert judged({**VALUE, "max": 10}, seen, arms).value == 15.0
     mean = judged({**VALUE, "max": 10, "per": "mean"}, seen, arms)
     assert (mean.verdict, mean.value, mean.baseline) == ("pass", 8.0, 2.0)
-    none = judged({**VALUE, "max": 10}, values({"a": Absent("no_series")}))
+    none = judged({**VALUE, "max": 10}, GateLook(absent={"a": Absent("no_series")}))
     assert (none.verdict, none.reason, none.value) == ("inconclusive", "no_data", None)
 
 

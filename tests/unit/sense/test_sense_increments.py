@@ -29,8 +29,8 @@ def sample(at: float, answers: Mapping[str, Answer], starts: Optional[Mapping[st
     return Sample(at, {GATE: answers}, presence)
 
 
-def counts(increments: Increments, *args: object) -> Mapping[str, Counts]:
-    looks, _alive = increments.take(sample(*args))  # type: ignore[arg-type]
+def counts(increments: Increments, at: float, answers: Mapping[str, Answer]) -> Mapping[str, Counts]:
+    looks, _alive = increments.take(sample(at, answers))
     return looks[GATE].counts
 
 

@@ -186,7 +186,8 @@ def test_what_a_bake_asks_of_a_gate_host_is_what_metric_info_takes(place: Place,
     options = one.as_options()
     with one.sampler() as sampler:
         here = sampler.sample()
-    there = Sample.from_dict(metric_info({"targets": None, **options})["sample"])  # type: ignore[arg-type]
+    told_there: Any = metric_info({"targets": None, **options})["sample"]
+    there = Sample.from_dict(told_there)
     assert set(there.answers) == set(here.answers) == {"errors", "slow"}
     assert set(there.presence) == set(here.presence) == {"a"}
 
@@ -297,7 +298,7 @@ class FakeModule(AnsibleModule):
     """Only what `run` touches: the real one ends the process."""
 
     def __init__(self) -> None:
-        self.said: Dict[str, object] = {}
+        self.said: Dict[str, Any] = {}
 
     def fail_json(self, msg: str, **kwargs: Any) -> NoReturn:
         self.said = {"failed": True, "msg": msg, **kwargs}
@@ -308,7 +309,7 @@ class FakeModule(AnsibleModule):
         raise Ended
 
 
-def ended(error: Exception | None) -> Dict[str, object]:
+def ended(error: Exception | None) -> Dict[str, Any]:
     module = FakeModule()
 
     def work(_module: AnsibleModule) -> Dict[str, object]:
@@ -327,7 +328,7 @@ def test_every_end_is_told_once_and_without_a_secret() -> None:
     assert known == {"failed": True, "msg": "shop: it is wrong. Mend it.", "service": "shop", "details": {"a": 1}}
     bug = ended(ValueError("https://ada:hunter2@host"))
     assert "hunter2" not in json.dumps(bug) and "ValueError" in str(bug["msg"])
-    assert any("in work" in line for line in bug["details"]["trace"])  # type: ignore[index]
+    assert any("in work" in line for line in bug["details"]["trace"])
     library = failure(ImportError("no", name="prometheus_client.parser"))
     assert "the Python library prometheus_client is missing" in str(library["msg"])
 
@@ -335,9 +336,9 @@ def test_every_end_is_told_once_and_without_a_secret() -> None:
 def test_the_options_of_a_source_are_those_that_are_parsed() -> None:
     from ansible_collections.selfheal.delivery.plugins.module_utils._sense.options import KEYS
 
-    options = source_spec()["source"]["options"]
+    options, targets = source_spec()["source"]["options"], targets_spec()["targets"]["options"]
     assert isinstance(options, dict) and set(options) == set(KEYS)
-    assert set(targets_spec()["targets"]["options"]) == {"place", "url", "urls", "instance"}  # type: ignore[arg-type]
+    assert isinstance(targets, dict) and set(targets) == {"place", "url", "urls", "instance"}
     for name, option in options.items():
         secret = name in ("token", "password", "headers")
         assert option.get("no_log", False) is secret
