@@ -30,15 +30,19 @@ class Places:
         hosts = "|".join(re.escape(name) for name in self._known)
         return selector.narrowed(self._label, "=~", rf"\[?(?:{hosts})\]?(?::[0-9]+)?")
 
-    def sort(self, lines: Sequence[Line], asked: str, *, strict: bool = True) -> Dict[str, List[Line]]:
-        """Lines by place. `strict` raises a NoAnswer where there are lines, and none says which place it is of."""
+    def sort(self, lines: Sequence[Line], asked: str, *, others: bool = False) -> Dict[str, List[Line]]:
+        """Lines by place; raises a NoAnswer where there are lines, and all are of nobody.
+
+        With `others`, lines that are all of other places are fine: none of ours has anything to say.
+        """
         sorted_lines: Dict[str, List[Line]] = {}
         for line in lines:
             place = self._place(line.labels)
             if place is not None:
                 sorted_lines.setdefault(place, []).append(line)
-        if strict and lines and not sorted_lines:
-            raise NoAnswer("query_error", self._nobody(lines[0].labels, asked))
+        nameless = [line for line in lines if self._label not in line.labels]
+        if lines and not sorted_lines and (nameless or not others):
+            raise NoAnswer("query_error", self._nobody((nameless or lines)[0].labels, asked))
         return sorted_lines
 
     def _place(self, labels: Mapping[str, str]) -> Optional[str]:

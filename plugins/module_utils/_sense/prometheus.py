@@ -150,8 +150,10 @@ class Prometheus:
         jobs = [(partial(self._api.query, text, at=now, timeout=timeout), timeout) for text, timeout in sent.items()]
         return dict(zip(sent, self._crew.all(jobs)))
 
-    def _found(self, expression: str, results: Results, window: float, step: float = 0.0) -> Dict[str, List[Line]]:
-        """The lines of one part by place; raises what the source said instead."""
+    def _found(
+        self, expression: str, results: Results, window: float, step: float = 0.0, *, others: bool = False
+    ) -> Dict[str, List[Line]]:
+        """The lines of one part by place; raises what the source said instead. For `others`, see `Places.sort`."""
         result = results[self._text(expression, window, step)]
         if isinstance(result, NoAnswer):
             raise result
@@ -159,7 +161,7 @@ class Prometheus:
         if (result.kind == "matrix") != raw:
             raise NoAnswer("query_error", f"{expression} gives a {result.kind}: ask for one number for each place")
         self._jobs.update(line.labels["job"] for line in result.lines if "job" in line.labels)
-        return self._places.sort(result.lines, expression)
+        return self._places.sort(result.lines, expression, others=others)
 
     # what is answered
 
@@ -205,7 +207,7 @@ class Prometheus:
         if query.histogram:
             return self._histogram(query, results, now, window)
         totals = self._found(query.total, results, window, step)
-        bads = self._found(query.bad, results, window, step)
+        bads = self._found(query.bad, results, window, step, others=True)
         counters: Dict[str, Union[Counters, NoAnswer]] = {}
         for place in self._places.names:
             total, bad = totals.get(place, []), bads.get(place, [])
@@ -305,7 +307,10 @@ class Prometheus:
             return {}
         every = not self._jobs or self._options.up != DEFAULT_UP
         lines = [line for line in result.lines if every or line.labels.get("job", "") in self._jobs]
-        return self._places.sort(lines, text, strict=False)
+        try:
+            return self._places.sort(lines, text)
+        except NoAnswer:
+            return {}
 
     # lint
 

@@ -170,6 +170,17 @@ def test_nothing_bad_at_one_place_is_zero_when_another_has_some() -> None:
     assert sample.answers["panics"] == {"web1": Reading(NOW - 1.0, 0, 3), "web2": Reading(NOW - 1.0, 3, 3)}
 
 
+def test_what_is_bad_may_be_of_other_places_alone_but_never_of_nobody() -> None:
+    total = told("matrix", [counter("web1", 1, 2, 3), counter("web9", 1, 2, 3)])
+    elsewhere: Replies = {"bad": told("matrix", [counter("web9", 1, 2, 3)]), "total": total}
+    query = Query("x", bad="bad", total="total")
+    sample, _asked = ask({**elsewhere, "count(": told("vector", [number({}, 1, NOW)])}, query, targets=PLACES[:1])
+    assert sample.answers["x"] == {"web1": Reading(NOW - 1.0, 0, 3)}
+    nameless: Replies = {"sum(bad)": told("vector", [number({}, 9, NOW)]), "total": total}
+    lost = answer(nameless, Query("x", bad="sum(bad)", total="total"))
+    assert lost == Absent("query_error", "sum(bad) has no label 'instance' that tells the places apart")
+
+
 def test_a_place_is_known_by_its_name_its_host_or_its_instance() -> None:
     lines = [
         raw({"instance": "web1:8000"}, (NOW - 1.0, 1)),
