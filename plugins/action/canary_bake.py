@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import traceback
 from contextlib import ExitStack, closing
-from typing import Any, Dict, List, Mapping, Sequence
+from functools import partial
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.utils.display import Display
@@ -37,7 +38,16 @@ from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     plain,
     targets_of,
 )
-from ansible_collections.selfheal.delivery.plugins.plugin_utils._watch import Hands, Scene, Taker, Watch, verify
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._watch import (
+    HISTORY,
+    HISTORY_STEP,
+    Hands,
+    Past,
+    Scene,
+    Taker,
+    Watch,
+    verify,
+)
 
 STOP = "stop"  # somebody else has the lease: nothing may be changed from here
 display = Display()
@@ -75,8 +85,8 @@ class ActionModule(ControllerAction):
         targets = targets_of(options["service"], options["group"], places_of(options["group"], task_vars), task_vars)
         with ExitStack() as stack:
             ledger = stack.enter_context(closing(ledger_from(options)))
-            takers = [self._taker(one, stack, task_vars) for one in asked(policy, targets)]
-            hands = Hands(ledger, takers, say=_say, page=display.warning, ttl=options["lease_ttl"])
+            takers, pasts = self._sources(asked(policy, targets), stack, task_vars)
+            hands = Hands(ledger, takers, pasts=pasts, say=_say, page=display.warning, ttl=options["lease_ttl"])
             return self._watch(options, policy, hands)
 
     def _watch(self, options: Facts, policy: Policy, hands: Hands) -> Facts:
@@ -107,11 +117,13 @@ class ActionModule(ControllerAction):
             return {"changed": False, "next": STOP, "verdict": "inconclusive", "reason": "lease_lost", "msg": error.message}
         return {"changed": False, **_result(report, policy), "took": watch.took, "note": note}
 
-    def _taker(self, ask: Asked, stack: ExitStack, task_vars: Facts) -> Taker:
-        """Scrape from here, or from the gate host that this task is delegated to."""
-        if self._connection.transport == "local":
-            return stack.enter_context(ask.sampler()).sample
-        return lambda: self._from_gate(ask, task_vars)
+    def _sources(self, asks: Sequence[Asked], stack: ExitStack, task_vars: Facts) -> Tuple[List[Taker], List[Past]]:
+        """Measure from here, or from the gate host that this task is delegated to, which remembers nothing."""
+        if self._connection.transport != "local":
+            return [partial(self._from_gate, ask, task_vars) for ask in asks], []
+        samplers = [stack.enter_context(ask.sampler()) for ask in asks]
+        pasts = [partial(sampler.history, HISTORY, HISTORY_STEP) for sampler in samplers]
+        return [sampler.sample for sampler in samplers], pasts
 
     def _from_gate(self, ask: Asked, task_vars: Facts) -> Sample:
         """A gate host that cannot be reached measures nothing; it does not end the bake."""

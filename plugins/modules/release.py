@@ -293,6 +293,8 @@ def main() -> NoReturn:
         result = change(module.params, dry=module.check_mode).as_dict()
     except Exception as error:
         failed = failure(error)
+    for warning in (failed["details"] if failed else result).pop("warnings", ()):
+        module.warn(warning)
     if failed:
         # what runs now is as much the result of a change that failed halfway as of one that went well
         module.fail_json(failed["msg"], **failed["details"])

@@ -21,6 +21,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._judge.bake impo
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.model import (
     Absent,
     Arms,
+    Counts,
     GateLook,
     Liveness,
     Look,
@@ -35,18 +36,26 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._sense.increment
 from ansible_collections.selfheal.delivery.plugins.module_utils._sense.model import Sample
 
 Taker = Callable[[], Sample]
+Past = Callable[[], Mapping[str, Sequence[Mapping[str, Counts]]]]
 Say = Callable[[str], None]
+
+
+HISTORY = 1200.0  # seconds of the old release's past from which the gates learn how its errors scatter
+HISTORY_STEP = 30.0
 
 
 @dataclass(frozen=True)
 class Hands:
-    """What the loop may touch. `takers` are the sources, each giving one sample of all places when called."""
+    """What the loop may touch. `takers` are the sources, each giving one sample of all places when called; `pasts` give
+    what a source remembers, by gate the increments of each slot of HISTORY_STEP seconds up to now.
+    """
 
     ledger: Ledger
     takers: Sequence[Taker]
     say: Say
     page: Say
     ttl: float
+    pasts: Sequence[Past] = ()
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
     parent: Callable[[], int] = os.getppid
@@ -167,11 +176,23 @@ class Watch:
 
     def _begin(self) -> None:
         progress, scene = self._progress, self._scene
+        if progress.step == 0:
+            self._learn()
         fresh = [place for place in scene.canary if place not in progress.since]
         self._eyes.reset(fresh)
         progress.since.update({place: progress.elapsed for place in fresh})
         progress.step = scene.index
         self._bake.begin_step(scene.index, progress.elapsed, scene.canary)
+
+    def _learn(self) -> None:
+        """Show the gates the past of the places that are still on the old release, where a source remembers it."""
+        for past in self._hands.pasts:
+            slots = past()
+            length = max((len(counts) for counts in slots.values()), default=0)
+            for index in range(length):
+                seen = {gate: GateLook(counts=counts[index]) for gate, counts in slots.items() if index < len(counts)}
+                at = (index - length) * HISTORY_STEP
+                self._bake.history(Look(at, Arms((), self._scene.baseline), seen))
 
     def _tick(self) -> None:
         now = self._hands.clock()
