@@ -46,9 +46,9 @@ def walk(sizes: Sequence[Size], places: Sequence[str], *, holdback: int = 1, ahe
 
     `sizes` are cumulative: numbers of places or shares such as `"25%"`, which round up. Equal steps merge, and a last
     step short of all places is followed by one of all. `holdback` places stay on the old release while the last step
-    bakes, as long as at least one place is left to bake on. The first `ahead` places run the release already, so no
-    step is smaller than that. Raises `OptionError` for no places, no sizes, sizes that
-    are not numbers, that shrink, or that exceed the places.
+    bakes, as long as at least one place is left to bake on. The first `ahead` places run the release already: no step
+    is smaller than that, and none of them is held back. Raises `OptionError` for no places, no sizes, sizes that are
+    not numbers, that shrink, or that exceed the places.
     """
     if not places:
         raise OptionError("there is no place to release to", mend="Put hosts into the service's inventory group")
@@ -62,7 +62,7 @@ def walk(sizes: Sequence[Size], places: Sequence[str], *, holdback: int = 1, ahe
                 mend="Steps only grow: order them from small to large",
             )
     merged = sorted({max(count, ahead) for count in counts} | {len(places)})
-    return _cut(merged, tuple(places), min(holdback, len(places) - 1))
+    return _cut(merged, tuple(places), max(0, min(holdback, len(places) - max(1, ahead))))
 
 
 def _count(size: Size, places: int) -> int:
