@@ -24,7 +24,7 @@ LOAD_SECONDS = 420.0  # a load ends by itself, whatever becomes of who started i
 
 
 class Fleet:
-    """`places` servers below `folder`. `releases` are versions with the share of requests that each answers with 500."""
+    """`places` servers below `folder`. `releases` are versions with the share of requests that each fails."""
 
     def __init__(self, folder: Path, *, releases: Mapping[str, float], rate: float, places: int = 4) -> None:
         self.folder, self.releases, self.rate = folder, releases, rate
@@ -56,7 +56,8 @@ class Fleet:
         variables.update(demo=str(self.folder), demo_rate=self.rate * len(self.names))
         variables.update(demo_python=sys.executable, demo_here=str(HERE))
         variables["delivery_services"]["shop"].update(policy or {})
-        inventory["shop"]["hosts"] = {name: {"shop_port": port} for name, port in zip(self.names, self.ports)}
+        ports = zip(self.names, self.ports, strict=True)
+        inventory["shop"]["hosts"] = {name: {"shop_port": port} for name, port in ports}
         (self.folder / "inventory.json").write_text(json.dumps(inventory, indent=2))
 
     def command(self, playbook: str, variables: Mapping[str, object], *arguments: str) -> List[str]:
@@ -99,9 +100,11 @@ class Fleet:
 
     def stop(self) -> None:
         """End the servers that this fleet started."""
-        for name, port in zip(self.names, self.ports):
+        for name, port in zip(self.names, self.ports, strict=True):
             if self.place(name).exists():
-                subprocess.run([sys.executable, str(HERE / "place.py"), "stop", str(self.place(name)), str(port)], check=False)
+                subprocess.run(
+                    [sys.executable, str(HERE / "place.py"), "stop", str(self.place(name)), str(port)], check=False
+                )
 
     def current(self) -> Dict[str, str]:
         """Where each place is now, read from the places themselves."""

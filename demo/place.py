@@ -3,7 +3,7 @@
 """What systemd would be on a real place: `place.py restart|stop ROOT PORT` runs the release that `current` points to.
 
 Standard library only. It ends only the process that it started, known by its pid file and its start time. A file
-`faults.json` in ROOT breaks releases on this place alone: `{"2.0.0": {"errors": 0.5}}` or `{"2.0.0": {"start": false}}`.
+`faults.json` in ROOT breaks releases on this place alone: `{"2.0.0": {"errors": 0.5}}`, or `{"start": false}` there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PATIENCE = 5.0  # seconds for the old process to go
 
 
 def started_at(pid: int) -> Optional[str]:
-    """The kernel's start time of `pid`, which tells it from a later process of the same number; None when it is gone."""
+    """The kernel's start time of `pid`, which tells it from a later process of that number; None when it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -56,10 +56,11 @@ def _good_summary(fleet: Fleet) -> Dict[str, object]:
 
 def _tell(summary: Mapping[str, Mapping[str, Any]], folder: Path, took: float) -> None:
     bad, good = summary["bad"], summary["good"]
+    back = f"{', '.join(bad['places_changed'])} back on {bad['rolled_back_to']}"
     print(f"""
 The demo took {took:.0f} s.
   2.0.0 (5 % errors)           {bad["verdict"]} by gate {bad["gate"]}, {bad["detected_after_s"]} s after its first look;
-                               {bad["bad_requests"]} bad requests served in all, {", ".join(bad["places_changed"])} back on {bad["rolled_back_to"]},
+                               {bad["bad_requests"]} bad requests served in all, {back},
                                {"recovered" if bad["recovered"] else "NOT recovered"}
   2.0.1 (as good as 1.0.0)     {good["verdict"]} after {good["bake_s"]} s, now on {", ".join(good["promoted_places"])}
 The same is in {folder}/summary.json, and the whole story in {folder}/ledger.sqlite.""")
@@ -69,7 +70,9 @@ def run(fleet: Fleet) -> int:
     began = time.monotonic()
     with fleet.load():
         if play(fleet, "1.0.0", canary_first_release=True) != 0:
-            print(f"The first release did not come up: see above, and {fleet.folder}/places/*/server.log", file=sys.stderr)
+            print(
+                f"The first release did not come up: see above, and {fleet.folder}/places/*/server.log", file=sys.stderr
+            )
             return 1
         before = fleet.current()
         caught = play(fleet, "2.0.0") != 0

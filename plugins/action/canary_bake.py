@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.utils.display import Display
+
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import (
     DeliveryError,
@@ -71,14 +72,24 @@ class ActionModule(ControllerAction):
     def act(self, options: Facts, task_vars: Facts) -> Facts:
         policy = parse_policy(plain(options["policy"]), options["service"])
         if self.checking:
-            return {"changed": False, "next": "promote", "verdict": "inconclusive", "reason": "check", "msg": _would(options, policy)}
+            return {
+                "changed": False,
+                "next": "promote",
+                "verdict": "inconclusive",
+                "reason": "check",
+                "msg": _would(options, policy),
+            }
         if options["phase"] == "verify" and not _went_back(options):
             return {"changed": False, "verdict": "recovered", "reason": "no place was changed"}
         try:
             return self._looked(options, policy, task_vars)
         except Exception as error:  # whatever it was: a task that fails here would strand every place but the first
             display.vvv(traceback.format_exc())
-            msg = error.message if isinstance(error, DeliveryError) else f"the bake broke: {type(error).__name__}: {error}"
+            msg = (
+                error.message
+                if isinstance(error, DeliveryError)
+                else f"the bake broke: {type(error).__name__}: {error}"
+            )
             return {"changed": False, "next": UNDO, "verdict": "inconclusive", "reason": "error", "msg": msg}
 
     def _looked(self, options: Facts, policy: Policy, task_vars: Facts) -> Facts:
@@ -114,7 +125,13 @@ class ActionModule(ControllerAction):
             watch = Watch(hands, judged, rollout, lease_from(options["lease"]), scene)
             report = watch.bake() if options["phase"] == "bake" else watch.once()
         except LeaseError as error:
-            return {"changed": False, "next": STOP, "verdict": "inconclusive", "reason": "lease_lost", "msg": error.message}
+            return {
+                "changed": False,
+                "next": STOP,
+                "verdict": "inconclusive",
+                "reason": "lease_lost",
+                "msg": error.message,
+            }
         return {"changed": False, **_result(report, policy), "took": watch.took, "note": note}
 
     def _sources(self, asks: Sequence[Asked], stack: ExitStack, task_vars: Facts) -> Tuple[List[Taker], List[Past]]:
@@ -122,7 +139,7 @@ class ActionModule(ControllerAction):
         if self._connection.transport != "local":
             return [partial(self._from_gate, ask, task_vars) for ask in asks], []
         samplers = [stack.enter_context(ask.sampler()) for ask in asks]
-        pasts = [partial(sampler.history, HISTORY, HISTORY_STEP) for sampler in samplers]
+        pasts: List[Past] = [partial(sampler.history, HISTORY, HISTORY_STEP) for sampler in samplers]
         return [sampler.sample for sampler in samplers], pasts
 
     def _from_gate(self, ask: Asked, task_vars: Facts) -> Sample:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Any, Dict, List, Mapping, Sequence
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.steps import Step, Walk, walk
+from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.spec import parse_policy
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
@@ -144,7 +144,13 @@ def _planned(policy: Mapping[str, object], way: Walk, before: Dict[str, str]) ->
         "gates": [gate.get("name") for gate in _gates(policy)],
         "bake": policy.get("bake") or {},
     }
-    return {"steps": steps, "holdback": list(way.holdback), "before": before, "intent": intent, "msg": _text(way, before)}
+    return {
+        "steps": steps,
+        "holdback": list(way.holdback),
+        "before": before,
+        "intent": intent,
+        "msg": _text(way, before),
+    }
 
 
 def _gates(policy: Mapping[str, object]) -> List[Mapping[str, object]]:

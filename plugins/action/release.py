@@ -12,6 +12,7 @@ from contextlib import closing
 from typing import Any, Dict, Mapping, Optional
 
 from ansible.utils.display import Display
+
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.options import ARGUMENTS, REQUIRED_IF
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, StoreError
@@ -135,7 +136,10 @@ def _packed(source: str) -> str:
         return source
     handle, packed = tempfile.mkstemp(suffix=".selfheal.tar")
     try:
-        with os.fdopen(handle, "wb") as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        with (
+            os.fdopen(handle, "wb") as stream,
+            tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar,
+        ):
             tar.add(source, arcname=".", filter=_anonymous)
     except OSError as error:
         os.unlink(packed)

@@ -33,7 +33,6 @@ from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
 )
 
 
-
 class ActionModule(ControllerAction):
     BYPASS_HOST_LOOP = True
 
@@ -72,9 +71,7 @@ class ActionModule(ControllerAction):
         with closing(ledger_from(options)) as ledger:
             if self.checking:
                 return _pretended(ledger, what, options["on_interrupt"])
-            begun, lease = rollouts.begin(
-                ledger, what, holder=holder(), actor=who, ttl=options["lease_ttl"], now=now()
-            )
+            begun, lease = rollouts.begin(ledger, what, holder=holder(), actor=who, ttl=options["lease_ttl"], now=now())
         return {"changed": True, "rollout": _fact(begun), "lease": lease_fact(lease)}
 
     def _take(self, options: Facts, who: str) -> Facts:

@@ -11,6 +11,7 @@ import time
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import DeliveryError, OptionError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.identity import person
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Lease
@@ -105,7 +106,9 @@ def places_of(service: str, task_vars: Mapping[str, Any]) -> List[str]:
         raise OptionError(f"the inventory has no group {service!r}", mend="Set delivery_service to an inventory group")
     places = [str(host) for host in groups[service]]
     if not places:
-        raise OptionError(f"the group {service!r} has no hosts", mend="An empty selection is never everything: add hosts")
+        raise OptionError(
+            f"the group {service!r} has no hosts", mend="An empty selection is never everything: add hosts"
+        )
     return places
 
 

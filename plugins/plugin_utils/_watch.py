@@ -180,7 +180,7 @@ class Watch:
             self._learn()
         fresh = [place for place in scene.canary if place not in progress.since]
         self._eyes.reset(fresh)
-        progress.since.update({place: progress.elapsed for place in fresh})
+        progress.since.update(dict.fromkeys(fresh, progress.elapsed))
         progress.step = scene.index
         self._bake.begin_step(scene.index, progress.elapsed, scene.canary)
 
@@ -267,4 +267,3 @@ def verify(hands: Hands, policy: Policy, places: Sequence[str], levels: Mapping[
 def _standings(report: RecoveryReport) -> str:
     shown = (f"{gate.gate} {'?' if gate.value is None else format(gate.value, '.4g')}" for gate in report.gates)
     return "  ".join(shown)
-

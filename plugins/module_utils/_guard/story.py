@@ -22,15 +22,23 @@ def story(rollout: Rollout) -> str:
 def _done(rollout: Rollout) -> str:
     places = rollout.outcome.get("places")
     shown = named([str(place) for place in places]) if isinstance(places, list) else "every place"
-    return f"{rollout.release} passed its bake ({_figures(rollout.outcome)}). It is known good on {shown}."
+    return f"{rollout.release} {_passed(rollout.outcome)}. It is known good on {shown}."
+
+
+def _passed(outcome: Facts) -> str:
+    bake = outcome.get("bake")
+    if isinstance(bake, Mapping) and bake.get("reason") == "promoted":
+        return f"was {str(bake.get('msg')).rstrip('.')}, without the verdict of its gates"
+    figures = _figures(outcome)
+    return f"passed its bake ({figures})" if figures else "passed its bake"
 
 
 def _held(rollout: Rollout) -> str:
     until = rollout.outcome.get("hold_until")
     by = time.strftime("%H:%M:%S UTC", time.gmtime(until)) if isinstance(until, (int, float)) else "its deadline"
     return (
-        f"{rollout.release} is held where it is: {_why(rollout.outcome)}. It is undone at {by} unless somebody resumes, "
-        "promotes or aborts it with playbooks/control.yml."
+        f"{rollout.release} is held where it is: {_why(rollout.outcome)}. It is undone at {by} unless somebody "
+        "resumes, promotes or aborts it with playbooks/control.yml."
     )
 
 
@@ -39,7 +47,8 @@ def _undone(rollout: Rollout) -> str:
     places = rollout.outcome.get("places")
     results = places if isinstance(places, Mapping) else {}
     back = [str(place) for place, one in results.items() if one.get("changed") and not one.get("failed")]
-    stuck = [str(place) for place in rollout.outcome.get("unresolved") or ()]
+    unresolved = rollout.outcome.get("unresolved")
+    stuck = [str(place) for place in unresolved] if isinstance(unresolved, list) else []
     back = [place for place in back if place not in stuck]
     if back:
         targets = sorted({str(results[place].get("current")) for place in back})

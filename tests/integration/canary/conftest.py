@@ -14,14 +14,23 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
 
 import pytest
+from fleet import SERVICE, Fleet
+
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.options import ARGUMENTS, change
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Rollout
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.open import open_ledger
-from fleet import SERVICE, Fleet
 
-# nothing here waits longer than it must: half of the bad release's requests fail, and the good one has no errors at all
+# nothing here waits longer than it must: half of the bad release's requests fail, and none of the good one's
 RELEASES = {"1.0.0": 0.0, "2.0.0": 0.5, "2.0.1": 0.0}
-BAKE = {"look_every": 0.5, "min_bake": 1, "deadline": 20, "extend": 5, "warm_up": 0, "verify_for": 1, "hold_deadline": 30}
+BAKE = {
+    "look_every": 0.5,
+    "min_bake": 1,
+    "deadline": 20,
+    "extend": 5,
+    "warm_up": 0,
+    "verify_for": 1,
+    "hold_deadline": 30,
+}
 GATES = [
     {
         "name": "errors",
@@ -107,9 +116,7 @@ class Shop(Fleet):
         return run
 
     def say(self, word: str, reason: str = "") -> Run:
-        run = self.run(
-            self.command("selfheal.delivery.control", {"delivery_command": word, "delivery_reason": reason})
-        )
+        run = self.run(self.command("selfheal.delivery.control", {"delivery_command": word, "delivery_reason": reason}))
         run.end()
         return run
 
@@ -142,14 +149,16 @@ class Shop(Fleet):
 
     def good_first_release(self) -> None:
         """1.0.0, known good on every place: by the module's own code, without the seconds of a playbook."""
-        for name, port in zip(self.names, self.ports):
+        for name, port in zip(self.names, self.ports, strict=True):
             root = self.place(name)
             root.mkdir(parents=True)
             given = {option: spec.get("default") for option, spec in ARGUMENTS.items() if isinstance(spec, dict)}
             restart = [self.python, str(self.scripts / "place.py"), "restart", str(root), str(port)]
             given.update(path=str(root), release="1.0.0", src=str(self.folder / "artifacts" / "1.0.0"))
             given.update(restart={"command": restart, "timeout": 10.0, "chdir": "current"})
-            given.update(health={"url": f"http://127.0.0.1:{port}/healthz", "status": [200], "timeout": 10.0, "interval": 0.05})
+            given.update(
+                health={"url": f"http://127.0.0.1:{port}/healthz", "status": [200], "timeout": 10.0, "interval": 0.05}
+            )
             change({**given, "state": "deployed"}, dry=False)
             change({**given, "state": "promoted"}, dry=False)
 

@@ -7,14 +7,11 @@ from __future__ import annotations
 import json
 import signal
 import time
-from typing import Callable
 
 import pytest
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.model import Release
-
 OLD = {"web1": "1.0.0", "web2": "1.0.0", "web3": "1.0.0", "web4": "1.0.0"}
-GOOD = {name: "2.0.1" for name in OLD}
+GOOD = dict.fromkeys(OLD, "2.0.1")
 
 
 def stored(shop, name: str, release: str) -> dict:
@@ -197,7 +194,15 @@ def test_a_person_holds_and_resumes(make_shop) -> None:
 
 
 def test_without_data_nothing_is_promoted_and_the_rollout_is_held_until_its_deadline(make_shop) -> None:
-    bake = {"look_every": 0.5, "min_bake": 1, "deadline": 3, "extend": 0, "warm_up": 0, "verify_for": 1, "hold_deadline": 4}
+    bake = {
+        "look_every": 0.5,
+        "min_bake": 1,
+        "deadline": 3,
+        "extend": 0,
+        "warm_up": 0,
+        "verify_for": 1,
+        "hold_deadline": 4,
+    }
     shop = make_shop(bake=bake)
     run = shop.play("2.0.1")
     assert run.process.returncode != 0
