@@ -140,6 +140,13 @@ def _of_probe(gate: GateSpec, probe: Probed, fleet: _Fleet) -> Iterator[Note]:
             f"one place answers with {probe.series} series where one is expected",
             "Narrow the selector down to one series, or add them up per place",
         )
+    if probe.unseen:
+        yield (
+            WARNING,
+            "unseen_label",
+            f"no series of its metric has the label {', '.join(probe.unseen)}, so that nothing is counted as yet",
+            "Correct the label's name, unless it shows only on events that have not happened yet",
+        )
     missing = [place for place in fleet.places if place not in probe.places]
     if missing and probe.places:
         hint = nearest(missing[0], [place for place in probe.places if place not in fleet.places])

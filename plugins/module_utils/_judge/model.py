@@ -127,7 +127,8 @@ class Probed:
     """What the source said of one gate's queries before anything ran; lint holds the gate against it.
 
     `series` is the largest number of series that one place answered with where one is expected; `edges` are the
-    histogram's bucket edges; `places` answered at all; `rate` is the requests per second seen over all places.
+    histogram's bucket edges; `places` answered at all; `rate` is the requests per second seen over all places;
+    `unseen` are the labels that a selector asks for and that no series of its metric has.
     """
 
     gate: str
@@ -137,3 +138,4 @@ class Probed:
     places: Tuple[str, ...] = ()
     rate: Optional[float] = None
     detail: str = ""
+    unseen: Tuple[str, ...] = ()

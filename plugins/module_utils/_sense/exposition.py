@@ -323,6 +323,7 @@ def _probed(question: Question, scrapes: Mapping[str, Sequence[Union[Scrape, NoA
         edges=tuple(sorted(edges)),
         places=tuple(places),
         rate=_rate(question, scrapes),
+        unseen=_unseen(question, scrapes),
         detail="; ".join(details[:3]),
     )
 
@@ -335,6 +336,16 @@ def _rate(question: Question, scrapes: Mapping[str, Sequence[Union[Scrape, NoAns
         if isinstance(answer, Reading) and answer.start is not None and answer.at > answer.start:
             rates.append(answer.total / (answer.at - answer.start))
     return sum(rates) if rates else None
+
+
+def _unseen(question: Question, scrapes: Mapping[str, Sequence[Union[Scrape, NoAnswer]]]) -> Tuple[str, ...]:
+    histogram = question.histogram and question.histogram.renamed(f"{question.histogram.name}_count")
+    good = [page for pages in scrapes.values() for page in pages if isinstance(page, Scrape)]
+    unseen: List[str] = []
+    for selector in (question.total, question.bad, question.value, histogram):
+        if selector:
+            unseen += selector.unseen(series.labels for page in good for series in page.series.get(selector.name, ()))
+    return tuple(dict.fromkeys(unseen))
 
 
 def _whole(pages: Sequence[Union[Scrape, NoAnswer]]) -> bool:

@@ -326,6 +326,7 @@ class Prometheus:
             places=tuple(there),
             rate=None if query.value else self._rate(query, results, now),
             detail="; ".join(f"{place}: {why.detail}" for place, why in list(absent.items())[:3]),
+            unseen=self._unseen(query, results),
         )
 
     def _rate(self, query: Query, results: Results, now: float) -> Optional[float]:
@@ -335,6 +336,16 @@ class Prometheus:
         except NoAnswer:
             return None
         return sum(counts.total for counts in slots[0].values()) / (window / 2) if slots else None
+
+    def _unseen(self, query: Query, results: Results) -> Tuple[str, ...]:
+        """Where what is bad and the total are the same metric, the total's series show which labels it has."""
+        try:
+            bad, total = parse_selector(query.bad), parse_selector(query.total)
+            found = self._found(query.total, results, self._options.window)
+        except (NotASelector, NoAnswer):
+            return ()
+        labels = [line.labels for lines in found.values() for line in lines]
+        return tuple(bad.unseen(labels)) if bad.name == total.name else ()
 
     def _series(self, query: Query, results: Results) -> int:
         if not query.value:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import List, Mapping, Pattern, Tuple
+from typing import Iterable, List, Mapping, Pattern, Tuple
 
 from .._errors import OptionError
 
@@ -57,6 +57,12 @@ class Selector:
 
     def accepts(self, labels: Mapping[str, str]) -> bool:
         return all(matcher.accepts(labels) for matcher in self.matchers)
+
+    def unseen(self, series: Iterable[Mapping[str, str]]) -> List[str]:
+        """The labels that the selector asks for and that none of these series of its metric has."""
+        seen = [frozenset(labels) for labels in series]
+        asked = [matcher.label for matcher in self.matchers if not matcher.accepts({})]
+        return [label for label in asked if seen and not any(label in labels for labels in seen)]
 
     def renamed(self, name: str) -> "Selector":
         return Selector(name, self.matchers)

@@ -291,6 +291,26 @@ def test_a_probe_tells_what_lint_wants_to_know() -> None:
     assert "c: " in probes["errors"].detail
 
 
+def test_a_probe_names_labels_that_nothing_has() -> None:
+    place = Place()
+    queries = [
+        Query("typo", bad='http_requests_total{cod=~"5..", host!="x"}', total='http_requests_total{shop=""}'),
+        Query("fine", bad='http_requests_total{code="599"}', total="http_requests_total"),
+        Query("slow", histogram='took_seconds{path="/"}', over=0.3),
+    ]
+    with place.listening() as url:
+        targets = (Target("a", (url,)),)
+        untouched = probe(SOURCE, queries, targets)
+        place.serve(1)
+        touched = probe(SOURCE, queries, targets)
+    assert untouched["typo"].unseen == ()
+    assert {gate: probed.unseen for gate, probed in touched.items()} == {
+        "typo": ("cod",),
+        "fine": (),
+        "slow": ("path",),
+    }
+
+
 def test_edges_are_compared_as_numbers() -> None:
     assert same_edge("0.30", 0.3) and same_edge("3e-01", 0.3) and same_edge("1", 1.0)
     assert not same_edge("0.31", 0.3) and not same_edge("", 0.3)

@@ -446,6 +446,7 @@ def test_a_probe_tells_what_lint_wants_to_know() -> None:
         "none", exists=False, detail="web1: no series of nothing; web2: no series of nothing"
     )
     assert probes["bad"].series == 1
+    assert probes["errors"].unseen == ("code",)
     with web(always(Reply("", 500))) as (url, _asked):
         away = probe(parse_source({"type": "prometheus", "url": url}), [ERRORS], PLACES)
     assert not away["errors"].exists and away["errors"].rate is None

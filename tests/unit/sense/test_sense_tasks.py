@@ -249,6 +249,14 @@ def test_lint_takes_a_query_that_the_source_cannot_ask_as_a_finding(url: str) ->
     assert any(one["code"] == "no_such_metric" and "not a selector" in one["reason"] for one in result["findings"])
 
 
+def test_lint_warns_of_a_label_that_nothing_has(place: Place, url: str) -> None:
+    place.serve(5000)
+    typo = {**ERRORS, "bad": 'http_requests_total{cod=~"5.."}'}
+    policy = {"source": {"type": "exposition"}, "traffic": 500, "gates": [typo]}
+    result = lint(policy, targets=[{"place": f"web{n}", "url": url} for n in range(4)])
+    assert any(one["code"] == "unseen_label" and "label cod" in one["reason"] for one in result["findings"])
+
+
 def test_lint_without_places_is_refused() -> None:
     with pytest.raises(OptionError, match="no places are named"):
         lint({"source": {"type": "exposition"}, "gates": [ERRORS]})
