@@ -27,7 +27,8 @@ def grant(current: Optional[Lease], service: str, holder: str, ttl: float, now: 
             service=service,
             details={"holder": current.holder, "expires": current.expires, "token": current.token},
         )
-    return Lease(service, holder, current.token + 1 if current is not None else 1, now + ttl)
+    # a service's first token is the time itself: places that remember tokens of a ledger that was lost refuse lower ones
+    return Lease(service, holder, current.token + 1 if current is not None else max(1, int(now)), now + ttl)
 
 
 def in_force(lease: Lease, now: float) -> bool:

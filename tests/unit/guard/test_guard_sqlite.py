@@ -136,7 +136,7 @@ def test_a_holder_that_wakes_up_late_is_fenced_off_whatever_it_does(ledger: Sqli
             write()
     newer = ledger.acquire("shop", "reconcile", 30, 131.0)
     for write in writes:
-        with pytest.raises(LeaseError, match=r"\(token 1\) was lost: reconcile has it now\. Stop here"):
+        with pytest.raises(LeaseError, match=r"\(token 100\) was lost: reconcile has it now\. Stop here"):
             write()
     ledger.release(late, 132.0)
     assert ledger.holder("shop", 132.0) == newer
@@ -153,13 +153,22 @@ def test_a_lease_nobody_ever_had_and_one_of_another_name_are_refused(ledger: Sql
         ledger.renew(Lease("shop", "eve", lease.token, 130.0), 30, 100.0)
 
 
+def test_a_ledger_begun_anew_gives_higher_tokens_than_the_lost_one(tmp_path: Path) -> None:
+    for begun, highest in ((1_000.0, 0), (2_000.0, 1_002)):
+        ledger = SqliteLedger(str(tmp_path / f"{begun}.sqlite"))
+        for turn in range(3):
+            lease = ledger.acquire("shop", "run", 30, begun + turn)
+            assert lease.token > highest
+            ledger.release(lease, begun + turn)
+
+
 def test_a_lease_given_back_stays_dead_when_the_clock_is_set_back(ledger: SqliteLedger) -> None:
     lease = ledger.acquire("shop", "run", 30, 100.0)
     ledger.release(lease, 101.0)
     ledger.release(lease, 102.0)
     with pytest.raises(LeaseError):
         ledger.renew(lease, 30, 50.0)
-    assert ledger.acquire("shop", "run", 30, 50.0).token == 2
+    assert ledger.acquire("shop", "run", 30, 50.0).token == lease.token + 1
     assert [entry.body["event"] for entry in ledger.entries()] == ["acquired", "released", "acquired"]
 
 
@@ -318,7 +327,7 @@ def test_a_writer_that_stays_is_reported_as_locked_and_nothing_is_written(ledger
     with pytest.raises(StoreError, match=rf"The ledger {path} is locked by another process\. Find who has it open"):
         ledger.acquire("shop", "run", 30, 100.0)
     writer.close()
-    assert ledger.acquire("shop", "run", 30, 100.0).token == 1
+    assert ledger.acquire("shop", "run", 30, 100.0).token == 100
 
 
 def test_a_file_that_may_only_be_read_can_be_read(ledger: SqliteLedger, path: Path) -> None:
@@ -450,4 +459,4 @@ def test_it_is_refused_after_a_fork_and_in_another_thread(ledger: SqliteLedger) 
     thread.start()
     thread.join()
     assert "can only be used in that same thread" in heard[0]
-    assert ledger.acquire("shop", "run", 30, 100.0).token == 1
+    assert ledger.acquire("shop", "run", 30, 100.0).token == 100
