@@ -160,7 +160,7 @@ def _due_held(rollout: Rollout, said: Optional[str], now: float) -> Finding:
 
 
 def _last_word(ledger: Ledger, rollout: Rollout) -> Optional[str]:
-    """What a person said last about this very rollout, or None."""
-    since = rollout.updated_at if rollout.state == HELD else rollout.opened_at
-    said = [command for command in ledger.commands(rollout=rollout.id) if command.at >= since]
+    """What a person said last about this very rollout, or None; of a held one, what its bake has not obeyed yet."""
+    heard = rollout.progress.get("heard") if rollout.state == HELD else 0
+    said = ledger.commands(rollout=rollout.id, after=heard if isinstance(heard, int) else 0)
     return said[-1].command if said else None
