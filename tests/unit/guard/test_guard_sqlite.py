@@ -142,7 +142,7 @@ def test_a_holder_that_wakes_up_late_is_fenced_off_whatever_it_does(ledger: Sqli
     assert ledger.holder("shop", 132.0) == newer
     assert newer.token == late.token + 1
     assert ledger.set_state(newer, "r1", "undone", {}, "reconcile", 132.0).token == newer.token
-    assert ledger.entries()[2].body == {"event": "acquired", "token": 2, "ttl": 30, "expired_holder": "run"}
+    assert ledger.entries()[2].body == {"event": "acquired", "token": 101, "ttl": 30, "expired_holder": "run"}
 
 
 def test_a_lease_nobody_ever_had_and_one_of_another_name_are_refused(ledger: SqliteLedger) -> None:
