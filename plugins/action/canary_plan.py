@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Mapping, Sequence
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.steps import Step, Walk, walk
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
-from ansible_collections.selfheal.delivery.plugins.module_utils._judge.spec import parse_policy
+from ansible_collections.selfheal.delivery.plugins.module_utils._judge.spec import Policy, parse_policy
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     SERVICE,
     ControllerAction,
@@ -44,6 +44,7 @@ class ActionModule(ControllerAction):
         places = places_of(options["group"], task_vars)
         self._refuse_broken_promises(places, task_vars)
         policy = parse_policy(plain(options["policy"]), options["service"])
+        _refuse_shared_pages(policy)
         targets = targets_of(options["service"], options["group"], places, task_vars)
         if options["resume"]:
             return {"changed": False, "targets": targets, **_resumed(plain(options["resume"]))}
@@ -72,7 +73,7 @@ class ActionModule(ControllerAction):
                 "the play uses max_fail_percentage, which ends it before the way back has run",
                 mend="Remove max_fail_percentage",
             )
-        if play.strategy != "linear":
+        if play.strategy not in ("linear", "ansible.builtin.linear"):
             raise OptionError(
                 f"the play's strategy is {play.strategy!r}, under which places do not wait for the verdict",
                 mend="Use strategy: linear",
@@ -102,6 +103,16 @@ class ActionModule(ControllerAction):
             raise OptionError(
                 f"{_named(gone)} of the last rollout {'is' if len(gone) == 1 else 'are'} not in the group any more",
                 mend="A sliced or filtered inventory is refused; when it is gone for good, name it in canary_forget",
+            )
+
+
+def _refuse_shared_pages(policy: Policy) -> None:
+    """Only the policy's own source is rendered for each place: a gate's page would be one and the same for all."""
+    for gate in policy.gates:
+        if gate.ask.source is not None and gate.ask.source.get("type") == "exposition":
+            raise OptionError(
+                f"gate {gate.name!r} has a page of its own to scrape, which would stand for every place",
+                mend="Add its url to the urls of the policy's source, or ask a metrics server",
             )
 
 

@@ -95,8 +95,10 @@ class ActionModule(ControllerAction):
                 for by_place in ("places", "deployed"):
                     told = facts.get(by_place) or {}
                     facts[by_place] = {place: _told(result) for place, result in told.items() if result}
-                left = rollouts.unresolved(ledger, rollout, facts["places"])
-                facts["unresolved"] = [place for place in left if place not in options["forget"]]
+                ways_back = rollout.intent.get("before") or {}
+                stuck = rollouts.unresolved(ledger, rollout, facts["places"])
+                facts["left"] = [place for place in stuck if place not in ways_back]
+                facts["unresolved"] = [place for place in stuck if place in ways_back and place not in options["forget"]]
                 state = UNRESOLVED if facts["unresolved"] else UNDONE
             lease = lease_from(options["lease"])
             closed = rollouts.close(ledger, lease, rollout.id, state=state, outcome=facts, actor=who, now=now())

@@ -43,18 +43,23 @@ def _held(rollout: Rollout) -> str:
 
 
 def _undone(rollout: Rollout) -> str:
-    parts = [f"{rollout.release} was taken back: {_why(rollout.outcome)}."]
+    left = _listed(rollout.outcome, "left")
+    parts = [f"{rollout.release} {'failed' if left else 'was taken back'}: {_why(rollout.outcome)}."]
     places = rollout.outcome.get("places")
     results = places if isinstance(places, Mapping) else {}
     back = [str(place) for place, one in results.items() if one.get("changed") and not one.get("failed")]
-    unresolved = rollout.outcome.get("unresolved")
-    stuck = [str(place) for place in unresolved] if isinstance(unresolved, list) else []
+    stuck = _listed(rollout.outcome, "unresolved")
     back = [place for place in back if place not in stuck]
     if back:
         targets = sorted({str(results[place].get("current")) for place in back})
         parts.append(f"{named(back)} {'is' if len(back) == 1 else 'are'} back on {', '.join(targets)}.")
-    elif not stuck:
+    elif not stuck and not left:
         parts.append("No place had to be changed back.")
+    if left:
+        parts.append(
+            f"{named(left)} stayed as they are: no known good release is there to go back to. Release a mended one, with "
+            "canary_first_release."
+        )
     verified = rollout.outcome.get("verified")
     if back and isinstance(verified, Mapping) and verified.get("verdict"):
         reason = f" ({verified['reason']})" if verified.get("reason") else ""
@@ -65,6 +70,11 @@ def _undone(rollout: Rollout) -> str:
             "Bring it back; playbooks/reconcile.yml, or the next run, settles it first."
         )
     return " ".join(parts)
+
+
+def _listed(outcome: Facts, name: str) -> List[str]:
+    places = outcome.get(name)
+    return [str(place) for place in places] if isinstance(places, list) else []
 
 
 def _why(outcome: Facts) -> str:

@@ -214,3 +214,18 @@ def test_without_data_nothing_is_promoted_and_the_rollout_is_held_until_its_dead
         shop.reconcile()
     assert shop.last().state == "undone"
     assert shop.current() == OLD
+
+
+def test_a_first_release_that_fails_stays_named_and_does_not_block_the_mended_one(make_shop) -> None:
+    shop = make_shop(first=False)
+    shop.place("web2").mkdir(parents=True)
+    shop.break_release("web2", "1.0.0", start=False)
+    with shop.load():
+        run = shop.play("1.0.0", canary_first_release=True)
+        assert run.process.returncode != 0
+        assert "web2" in run.output and "no known good release is there to go back to" in run.output
+        assert shop.last().state == "undone"
+        shop.mend("web2")
+        mended = shop.play("2.0.1", canary_first_release=True)
+    assert mended.process.returncode == 0, mended.output
+    assert shop.current() == GOOD
