@@ -66,7 +66,8 @@ def test_nothing_changed_back_is_said_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "broken, why", [({"failed": True, "msg": "no space left."}, "no space left"), ({"unreachable": True}, "unreachable")]
+    "broken, why",
+    [({"failed": True, "msg": "no space left."}, "no space left"), ({"unreachable": True}, "unreachable")],
 )
 def test_a_place_that_did_not_take_the_release_is_the_reason(broken: Dict[str, Any], why: str) -> None:
     message = told("undone", deployed={"web1": {"changed": True}, "web2": broken}, bake=BAKE)
@@ -86,7 +87,8 @@ def test_a_good_release_says_by_what_it_passed_and_where_it_is() -> None:
 def test_a_release_that_a_person_promoted_did_not_pass_its_bake() -> None:
     bake = {**BAKE, "msg": "promoted by ada: INC-1", "reason": "promoted"}
     assert told("done", bake=bake) == (
-        "demo/shop: 2.0.0 was promoted by ada: INC-1, without the verdict of its gates. It is known good on every place."
+        "demo/shop: 2.0.0 was promoted by ada: INC-1, without the verdict of its gates. "
+        "It is known good on every place."
     )
 
 
