@@ -123,6 +123,6 @@ def targets_of(service: str, group: str, places: Sequence[str], task_vars: Mappi
         urls = source.get("urls") or ([source["url"]] if source.get("url") else [])
         if scraped and not urls:
             raise OptionError(f"{place} has no url to scrape", mend="Set source.url in the policy", service=service)
-        instance = "" if scraped else str(variables.get("ansible_host") or "")
+        instance = str(variables.get("ansible_host") or "")
         targets.append({"place": place, "urls": urls if scraped else [], "instance": instance})
     return targets
