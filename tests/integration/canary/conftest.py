@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional
 
 import pytest
 from fleet import SERVICE, Fleet
@@ -148,19 +148,24 @@ class Shop(Fleet):
             ledger.close()
 
     def good_first_release(self) -> None:
-        """1.0.0, known good on every place: by the module's own code, without the seconds of a playbook."""
-        for name, port in zip(self.names, self.ports, strict=True):
-            root = self.place(name)
-            root.mkdir(parents=True)
+        """1.0.0, known good on every place."""
+        for given in self.deployed("1.0.0", self.names):
+            change({**given, "state": "promoted"}, dry=False)
+
+    def deployed(self, release: str, places: Iterable[str]) -> List[Dict[str, Any]]:
+        """Release by the module's own code, without the seconds of a playbook; the options that it took by place."""
+        took = []
+        for name in places:
+            root, port = self.place(name), self.ports[self.names.index(name)]
+            root.mkdir(parents=True, exist_ok=True)
             given = {option: spec.get("default") for option, spec in ARGUMENTS.items() if isinstance(spec, dict)}
             restart = [self.python, str(self.scripts / "place.py"), "restart", str(root), str(port)]
-            given.update(path=str(root), release="1.0.0", src=str(self.folder / "artifacts" / "1.0.0"))
+            given.update(path=str(root), release=release, src=str(self.folder / "artifacts" / release))
             given.update(restart={"command": restart, "timeout": 10.0, "chdir": "current"})
-            given.update(
-                health={"url": f"http://127.0.0.1:{port}/healthz", "status": [200], "timeout": 10.0, "interval": 0.05}
-            )
-            change({**given, "state": "deployed"}, dry=False)
-            change({**given, "state": "promoted"}, dry=False)
+            health = {"url": f"http://127.0.0.1:{port}/healthz", "status": [200], "timeout": 10.0, "interval": 0.05}
+            change({**given, "state": "deployed", "health": health}, dry=False)
+            took.append({**given, "health": health})
+        return took
 
 
 @pytest.fixture
