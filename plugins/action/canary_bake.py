@@ -20,6 +20,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._errors import (
     OptionError,
     StoreError,
 )
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.keeper import LeaseKeeper
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Rollout
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.bake import HELD, HOLD, UNDO, BakeReport
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.history import with_history
@@ -108,7 +109,8 @@ class ActionModule(ControllerAction):
                 raise
             rollout = None
         if options["phase"] == "verify":
-            report = verify(hands, policy, _went_back(options), _levels(rollout))
+            with LeaseKeeper(lambda: ledger_from(options), lease_from(options["lease"]), ttl=hands.ttl):
+                report = verify(hands, policy, _went_back(options), _levels(rollout))
             return {"changed": False, **report.as_dict()}
         if rollout is None:
             raise OptionError(f"there is no rollout {options['rollout']!r} in the ledger", mend="Begin it first")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Any, Dict, List, Mapping, Sequence
 
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.model import release_id
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.steps import Step, Walk, walk
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
@@ -41,6 +42,7 @@ class ActionModule(ControllerAction):
     }
 
     def act(self, options: Facts, task_vars: Facts) -> Facts:
+        release_id(options["release"])
         places = places_of(options["group"], task_vars)
         self._refuse_broken_promises(places, task_vars)
         policy = parse_policy(plain(options["policy"]), options["service"])
