@@ -77,19 +77,21 @@ class ActionModule(ControllerAction):
 
     def _change(self, options: Facts, given: Facts, task_vars: Facts) -> Facts:
         given = dict(given)
-        local: Optional[str] = None
+        packed = ""
         try:
             if options.get("src") and options["state"] == "deployed":
                 if options["remote_src"] or self._connection.transport == "local":
                     given["src"] = options["src"]
                 elif not self.checking:
-                    local = _packed(self._find_needle("files", options["src"]))
+                    found = self._find_needle("files", options["src"])
+                    local = _packed(found)
+                    packed = local if local != found else ""
                     given["src"] = self._sent(local)
             result: Facts = self._execute_module(module_name=MODULE, module_args=given, task_vars=task_vars)
             return result
         finally:
-            if local is not None and local.endswith(".selfheal.tar"):
-                os.unlink(local)
+            if packed:
+                os.unlink(packed)
 
     def _sent(self, local: str) -> str:
         """Copy the packed release to the place, into the temporary folder that Ansible removes after the task."""
