@@ -58,6 +58,13 @@ def test_a_place_that_could_not_go_back_is_named_with_its_reason() -> None:
     assert "2.0.0: it does not start; it was lost during the rollout. Bring it back" in message
 
 
+def test_a_first_release_that_failed_stays_and_says_so() -> None:
+    assert told("undone", left=["web1", "web2"], why="errors failed") == (
+        "demo/shop: 2.0.0 failed: errors failed. web1, web2 stayed as they are: no known good release is there to go "
+        "back to. Release a mended one, with canary_first_release."
+    )
+
+
 def test_nothing_changed_back_is_said_too() -> None:
     assert told("undone") == (
         "demo/shop: 2.0.0 was taken back: the rollout did not finish. No place had to be changed back."
@@ -118,7 +125,7 @@ JSON = st.recursive(
 
 @given(
     st.sampled_from(["done", "undone", "unresolved", "held"]),
-    st.dictionaries(st.sampled_from(["bake", "why", "verified", "hold_until", "unresolved"]), JSON),
+    st.dictionaries(st.sampled_from(["bake", "why", "verified", "hold_until", "unresolved", "left"]), JSON),
 )
 def test_whatever_the_ledger_holds_there_is_a_message(state: str, outcome: Dict[str, object]) -> None:
     until = outcome.get("hold_until")
