@@ -95,10 +95,12 @@ class ActionModule(ControllerAction):
                 for by_place in ("places", "deployed"):
                     told = facts.get(by_place) or {}
                     facts[by_place] = {place: _told(result) for place, result in told.items() if result}
-                ways_back = rollout.intent.get("before") or {}
                 stuck = rollouts.unresolved(ledger, rollout, facts["places"])
-                facts["left"] = [place for place in stuck if place not in ways_back]
-                facts["unresolved"] = [place for place in stuck if place in ways_back and place not in options["forget"]]
+                has_way_back = plain(rollout.intent.get("before") or {})
+                facts["left"] = [place for place in stuck if place not in has_way_back]
+                facts["unresolved"] = [
+                    place for place in stuck if place in has_way_back and place not in options["forget"]
+                ]
                 state = UNRESOLVED if facts["unresolved"] else UNDONE
             lease = lease_from(options["lease"])
             closed = rollouts.close(ledger, lease, rollout.id, state=state, outcome=facts, actor=who, now=now())

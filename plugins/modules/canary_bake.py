@@ -9,13 +9,15 @@ DOCUMENTATION = r"""
 module: canary_bake
 short_description: Watch a release by its gates until they decide
 description:
-  - Looks at the metrics of all places every few seconds, judges the new release against the old one that runs beside it,
+  - Looks at the metrics of all places every few seconds, judges the new release against the old one that runs beside
+    it,
     and returns as soon as the gates have decided.
   - Prints one line of progress for each look on standard error, live on a terminal and in a pipe, so that the output of
     the C(json) callback stays valid.
   - A verdict is data. The task fails only on options that are wrong, because a failing C(run_once) task would send only
     the first host into C(rescue).
-  - The state is written to the ledger before each look, which also renews the lease. A bake whose lease is lost, or whose
+  - The state is written to the ledger before each look, which also renews the lease. A bake whose lease is lost, or
+    whose
     ansible-playbook is gone, stops at its next look and changes nothing more.
   - Runs on the controller. When the task is delegated to a host that is not local, that host takes the measurements.
 version_added: 1.0.0
@@ -75,7 +77,8 @@ options:
     default: {}
   results:
     description:
-      - What the way back gave, by place, for O(phase=verify). Places that were changed are watched. Without any there is
+      - What the way back gave, by place, for O(phase=verify). Places that were changed are watched. Without any there
+        is
         nothing to verify.
     type: dict
     default: {}
@@ -120,7 +123,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 verdict:
-  description: What the gates said, V(pass), V(fail) or V(inconclusive). For O(phase=verify) V(recovered), V(not_recovered) or
+  description: What the gates said, V(pass), V(fail) or V(inconclusive). For O(phase=verify) V(recovered),
+    V(not_recovered) or
     V(unverified).
   returned: success
   type: str

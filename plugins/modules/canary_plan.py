@@ -11,8 +11,10 @@ short_description: Fix the steps of a rollout, or refuse what would break its pr
 description:
   - Cuts the places of a service into steps, pins the release that each place would go back to, and returns both as the
     intent that M(selfheal.delivery.rollout) writes down.
-  - Refuses what could leave places on a bad release. That is a play with C(serial), C(max_fail_percentage) or another strategy
-    than C(linear), a C(--limit) or slice that hides places of the group, places that were lost before the rollout began, and
+  - Refuses what could leave places on a bad release. That is a play with C(serial), C(max_fail_percentage) or another
+    strategy
+    than C(linear), a C(--limit) or slice that hides places of the group, places that were lost before the rollout
+    began, and
     a place without a known good release.
   - Places come from the inventory group and from the ledger, never from who happens to be in the play.
 version_added: 1.0.0
@@ -67,13 +69,15 @@ options:
     default: canary
   steps:
     description:
-      - How many places have the release after each step, as numbers or shares such as V(25%). Shares round up, equal steps
+      - How many places have the release after each step, as numbers or shares such as V(25%). Shares round up, equal
+        steps
         merge, and a last step short of all places is followed by one of all.
     type: list
     elements: raw
     default: ["100%"]
   holdback:
-    description: How many places stay on the old release until the last bake has passed, so that there is something to compare with.
+    description: How many places stay on the old release until the last bake has passed, so that there is something to
+      compare with.
     type: int
     default: 1
   first_release:
@@ -94,7 +98,8 @@ options:
     type: dict
     required: true
   resume:
-    description: The interrupted rollout that goes on, as M(selfheal.delivery.rollout) returned it. It keeps its own steps.
+    description: The interrupted rollout that goes on, as M(selfheal.delivery.rollout) returned it. It keeps its own
+      steps.
     type: dict
     default: {}
 seealso:

@@ -9,9 +9,11 @@ DOCUMENTATION = r"""
 module: rollout
 short_description: Begin, take over, look up and close rollouts in the ledger
 description:
-  - A rollout is one release on its way through the places of a service. Its intent is written into the ledger before the
+  - A rollout is one release on its way through the places of a service. Its intent is written into the ledger before
+    the
     first change, and authorises the way back.
-  - The roles of this collection call it. Call it yourself only to put M(selfheal.delivery.release) into a play of your own.
+  - The roles of this collection call it. Call it yourself only to put M(selfheal.delivery.release) into a play of
+    your own.
 version_added: 1.0.0
 author:
   - selfheal.delivery contributors (@selfheal-delivery)
@@ -45,7 +47,8 @@ attributes:
 options:
   state:
     description:
-      - V(begun) takes the lease of O(service) and writes the O(intent). It is refused when somebody else has the lease, or
+      - V(begun) takes the lease of O(service) and writes the O(intent). It is refused when somebody else has the
+        lease, or
         when an earlier rollout is unfinished.
       - V(taken) takes an unfinished O(rollout) over from a controller that is gone, under a higher fencing token.
       - V(closed) records the O(outcome) and gives the lease back.

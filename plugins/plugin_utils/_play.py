@@ -91,7 +91,7 @@ def plain(thing: Any) -> Any:
     if isinstance(thing, (list, tuple)):
         return [plain(value) for value in thing]
     if isinstance(thing, str):
-        return str.__str__(thing) if type(thing) is not str else thing
+        return str.__str__(thing)
     return thing
 
 

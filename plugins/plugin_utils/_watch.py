@@ -75,7 +75,7 @@ class Eyes:
 
     def __init__(self, takers: Sequence[Taker], states: Sequence[Mapping[str, object]] = ()) -> None:
         self._takers = takers
-        self._increments = [Increments() for _ in takers]
+        self._increments = [Increments() for _taker in takers]
         if len(states) == len(takers):
             for increments, state in zip(self._increments, states):
                 increments.restore(state)

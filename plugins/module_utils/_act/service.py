@@ -14,7 +14,7 @@ import shlex
 import signal
 import subprocess  # nosec B404 - the command is the user's own
 from dataclasses import dataclass
-from typing import Optional, Tuple, Union
+from typing import TYPE_CHECKING, Optional, Tuple, Union
 
 from .._errors import OptionError, PlaceError
 
@@ -52,12 +52,34 @@ def service_argv(name: str) -> Tuple[str, ...]:
     return ("service", name, "restart")
 
 
+if TYPE_CHECKING:
+    _Popen = subprocess.Popen[bytes]
+else:
+    _Popen = subprocess.Popen
+
+
+class _Session(_Popen):
+    """A command with a session of its own: what it leaves in the background lives on, unless all of it is ended."""
+
+    def end(self) -> None:
+        """End the command with its whole session's group."""
+        for number, grace in ((signal.SIGTERM, _GRACE), (signal.SIGKILL, None)):
+            try:
+                os.killpg(self.pid, number)
+                self.wait(grace)
+                return
+            except ProcessLookupError:
+                return
+            except subprocess.TimeoutExpired:
+                continue
+
+
 def run(argv: Tuple[str, ...], *, folder: str, log: str, timeout: float) -> Optional[str]:
     """Run the command; None when it went well, else one line of why not, with the end of its output."""
     _forget(log)  # what the last command left running may still write into its own
     try:
         with open(log, "ab", opener=_private) as output:
-            child = subprocess.Popen(  # nosec B603
+            child = _Session(
                 argv, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
     except OSError as problem:
@@ -65,7 +87,7 @@ def run(argv: Tuple[str, ...], *, folder: str, log: str, timeout: float) -> Opti
     try:
         code = child.wait(timeout)
     except subprocess.TimeoutExpired:
-        _end(child)
+        child.end()
         return f"{argv[0]!r} did not end within {timeout:g} s{tail(log)}"
     return None if code == 0 else f"{argv[0]!r} ended with {code}{tail(log)}"
 
@@ -84,19 +106,6 @@ def tail(log: str) -> str:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    """End the command with its whole session's group."""
-    for number, grace in ((signal.SIGTERM, _GRACE), (signal.SIGKILL, None)):
-        try:
-            os.killpg(child.pid, number)
-            child.wait(grace)
-            return
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
 
 
 def _forget(path: str) -> None:

@@ -27,7 +27,7 @@ def grant(current: Optional[Lease], service: str, holder: str, ttl: float, now: 
             service=service,
             details={"holder": current.holder, "expires": current.expires, "token": current.token},
         )
-    # a service's first token is the time itself: places that remember tokens of a ledger that was lost refuse lower ones
+    # the first token is the time itself: places that remember the tokens of a lost ledger refuse lower ones
     return Lease(service, holder, current.token + 1 if current is not None else max(1, int(now)), now + ttl)
 
 

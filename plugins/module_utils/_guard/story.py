@@ -57,8 +57,8 @@ def _undone(rollout: Rollout) -> str:
         parts.append("No place had to be changed back.")
     if left:
         parts.append(
-            f"{named(left)} stayed as they are: no known good release is there to go back to. Release a mended one, with "
-            "canary_first_release."
+            f"{named(left)} stayed as they are: no known good release is there to go back to. "
+            "Release a mended one, with canary_first_release."
         )
     verified = rollout.outcome.get("verified")
     if back and isinstance(verified, Mapping) and verified.get("verdict"):

@@ -75,7 +75,7 @@ def _root(canary: Sequence[float], baseline: Sequence[float], level: float, *, c
         return low
     if deviate(canary, baseline, high, continuity=continuity) >= level:
         return high
-    for _ in range(_BISECTIONS):
+    for _turn in range(_BISECTIONS):
         middle = (low + high) / 2
         if deviate(canary, baseline, middle, continuity=continuity) > level:
             low = middle

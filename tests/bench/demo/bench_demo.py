@@ -54,7 +54,8 @@ def bars(rows: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
 
 
 def _bar(name: str, value: float, op: str, limit: float) -> Dict[str, Any]:
-    return {"name": name, "value": value, "op": op, "limit": limit, "holds": value <= limit if op == "<=" else value >= limit}
+    holds = value <= limit if op == "<=" else value >= limit
+    return {"name": name, "value": value, "op": op, "limit": limit, "holds": holds}
 
 
 def main() -> int:

@@ -94,7 +94,9 @@ def test_a_word_is_recorded_once_and_shown(
         "head": SqliteLedger(str(path)).head(),
         "entries": 3,
     }
-    assert info["leases"] == [{"service": "prod/shop", "holder": "ci-7 pid 4711", "token": int(NOW), "expires": NOW + 60}]
+    assert info["leases"] == [
+        {"service": "prod/shop", "holder": "ci-7 pid 4711", "token": int(NOW), "expires": NOW + 60}
+    ]
     assert [entry["kind"] for entry in info["entries"]] == ["command", "rollout", "lease"]
     assert [(one["id"], one["by"], "progress" in one) for one in info["unfinished"]] == [("r1", "ada", False)]
     assert info["rollouts"] == info["unfinished"]
