@@ -58,11 +58,12 @@ class ActionModule(ControllerAction):
     )
 
     def act(self, options: Facts, task_vars: Facts) -> Facts:
+        if options["state"] == "due":
+            return self._due(options, task_vars)
         todo: Dict[str, Callable[[Facts, str], Facts]] = {
             "begun": self._begin,
             "taken": self._take,
             "closed": self._close,
-            "due": self._due,
         }
         return todo[options["state"]](options, actor(task_vars))
 
@@ -106,11 +107,23 @@ class ActionModule(ControllerAction):
             closed = rollouts.close(ledger, lease, rollout.id, state=state, outcome=facts, actor=who, now=now())
         return {"changed": True, "outcome": closed.state, "rollout": _fact(closed), "msg": story(closed)}
 
-    def _due(self, options: Facts, who: str) -> Facts:
+    def _due(self, options: Facts, task_vars: Facts) -> Facts:
         with closing(ledger_from(options)) as ledger:
             found = rollouts.find(ledger, on_interrupt=options["on_interrupt"], now=now(), service=options["service"])
-        due = [{"action": one.action, "why": one.why, "rollout": _fact(one.rollout)} for one in found]
-        return {"changed": False, "due": due}
+        here = [one for one in found if options["service"] or _is_here(one.rollout.service, task_vars)]
+        due = [{"action": one.action, "why": one.why, "rollout": _fact(one.rollout)} for one in here]
+        elsewhere = sorted({one.rollout.service for one in found if one not in here})
+        told = (
+            f"unfinished, but not of this inventory: {', '.join(elsewhere)}. Reconcile with the inventory it began with"
+        )
+        return {"changed": False, "due": due, **({"warnings": [told]} if elsewhere else {})}
+
+
+def _is_here(service: str, task_vars: Mapping[str, Any]) -> bool:
+    """Is the service this inventory's? One ledger may serve several, whose places have the same names."""
+    environment, _, group = service.rpartition("/")
+    places = (task_vars.get("groups") or {}).get(group) or []
+    return bool(places) and str(task_vars["hostvars"][places[0]].get("delivery_environment") or "") == environment
 
 
 def _pretended(ledger: Ledger, what: rollouts.Begin, on_interrupt: str) -> Facts:

@@ -318,6 +318,35 @@ def test_reading_the_gates_again_keeps_the_lease(make_shop) -> None:
     assert (shop.last().state, shop.current()) == ("undone", OLD)
 
 
+def test_another_environments_reconcile_leaves_it_alone(make_shop) -> None:
+    """One ledger for two environments, whose places have the same names."""
+    shop = make_shop()
+    with shop.load():
+        run = shop.run(shop.canary("2.0.1", canary_lease_ttl=5))
+        run.until("bake 1/")
+        run.kill()
+        run.end()
+    everything = ["ansible-playbook", "-i", str(shop.folder / "inventory.json"), "selfheal.delivery.reconcile"]
+    other = shop.run([*everything, "-e", "delivery_environment=staging"])
+    assert other.end() == 0, other.output
+    assert "not of this inventory: demo/shop" in other.output
+    assert (shop.last().state, shop.current()) == ("open", {**OLD, "web1": "2.0.1"})
+    began = time.monotonic()
+    while shop.last().state == "open":
+        ours = shop.run(everything)
+        assert ours.end() == 0 and time.monotonic() - began < 60, ours.output
+    assert (shop.last().state, shop.current()) == ("undone", OLD)
+
+
+@pytest.mark.parametrize("playbook", ["reconcile", "control", "watch"])
+def test_a_service_that_is_not_there_ends_as_failed(make_shop, playbook: str) -> None:
+    shop = make_shop(first=False)
+    given = {"delivery_service": "shap", "delivery_command": "hold", "watch_release": "1.0.0"}
+    run = shop.run(shop.command(f"selfheal.delivery.{playbook}", given))
+    assert run.end() != 0, run.output
+    assert "shap" in run.output or "must name an inventory group" in run.output
+
+
 def test_a_reader_that_goes_away_leaves_nothing_on_an_unproven_release(make_shop) -> None:
     """As `| head` does. Ansible itself hangs then; the rollout is settled by reconcile all the same."""
     shop = make_shop()
