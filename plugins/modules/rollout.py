@@ -147,8 +147,8 @@ lease:
   sample: {service: production/shop, holder: "ci@runner-3 pid 4711", token: 7, expires: 1795251653.8}
 due:
   description: >-
-    Unfinished rollouts, oldest first, each with C(action) (V(undo), V(continue) or V(wait)) and C(why). Without O(service),
-    those whose services are in this inventory, with its C(delivery_environment); a warning names the others.
+    Unfinished rollouts, oldest first, each with C(action) (V(undo), V(continue) or V(wait)) and C(why). Without
+    O(service), those whose services are in this inventory, with its C(delivery_environment); a warning names the others.
   returned: for O(state=due)
   type: list
   elements: dict
