@@ -206,7 +206,8 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tuple[str, Path]]:
     folder = tmp_path_factory.mktemp("tls")
     key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
     strict = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")  # Python 3.13 trusts no authority without it
-    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", "-days", "2", *strict, cwd=folder)
+    authority = ("-x509", *key, *strict, "-subj", "/CN=ca", "-days", "2")
+    openssl("req", *authority, "-keyout", "ca.key", "-out", "ca.pem", cwd=folder)
     (folder / "san").write_text("subjectAltName=IP:127.0.0.1")
     for name in ("server", "client"):
         openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}", cwd=folder)
