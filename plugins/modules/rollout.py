@@ -148,7 +148,7 @@ lease:
 due:
   description: >-
     Unfinished rollouts, oldest first, each with C(action) (V(undo), V(continue) or V(wait)) and C(why). Without
-    O(service), those whose services are in this inventory, with its C(delivery_environment); a warning names the others.
+    O(service), those whose services are in this inventory, with its C(delivery_environment), and a warning for others.
   returned: for O(state=due)
   type: list
   elements: dict
