@@ -128,6 +128,14 @@ def test_check_mode_shows_the_plan_and_changes_nothing(shop) -> None:
     assert not shop.ledger.exists() or not shop.rollouts()
 
 
+def test_check_mode_shows_the_plan_on_places_that_have_seen_a_token(shop) -> None:
+    assert shop.play("2.0.1").process.returncode == 0
+    run = shop.play("2.0.0", "--check")
+    assert run.process.returncode == 0, run.output
+    assert shop.current() == GOOD
+    assert shop.last().release == "2.0.1"
+
+
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
 def test_a_run_that_dies_leaves_no_bake_alive_and_is_undone_by_reconcile(make_shop, end: int) -> None:
     shop = make_shop(bake={"look_every": 0.5, "min_bake": 60, "deadline": 120, "warm_up": 0, "verify_for": 1})
