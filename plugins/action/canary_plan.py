@@ -39,6 +39,7 @@ class ActionModule(ControllerAction):
         "policy": {"type": "dict", "required": True},
         "states": {"type": "dict", "required": True},
         "resume": {"type": "dict", "default": {}},
+        "retry_bad": {"type": "bool", "default": False},
     }
 
     def act(self, options: Facts, task_vars: Facts) -> Facts:
@@ -54,6 +55,7 @@ class ActionModule(ControllerAction):
         states = {place: plain(options["states"].get(place) or {}) for place in places}
         if options["kind"] == "watch":
             return {"changed": False, "targets": targets, **_watched(options, policy.plain, states)}
+        _refuse_bad(options, states)
         ahead = [place for place in places if _current(states[place]) == options["release"]]
         if len(ahead) == len(places) and all(_is_good(states[place]) for place in places):
             text = f"every place already runs {options['release']}, known good: nothing to do"
@@ -202,6 +204,22 @@ def _ways_back(states: Mapping[str, Mapping[str, Any]], release: str, *, first: 
             mend="Watch what runs there now with playbooks/watch.yml, or set canary_first_release for a first release",
         )
     return before
+
+
+def _refuse_bad(options: Facts, states: Mapping[str, Mapping[str, Any]]) -> None:
+    """A release that was found bad does not go out again by itself, whoever runs the pipeline once more."""
+    bad = {}
+    for place, state in states.items():
+        for one in state.get("releases") or []:
+            if one.get("id") == options["release"] and one.get("bad"):
+                bad[place] = str(one["bad"].get("reason") or "no reason is recorded")
+    if bad and not options["retry_bad"]:
+        place, reason = next(iter(bad.items()))
+        raise OptionError(
+            f"{options['release']} was found bad on {_named(list(bad))}: {reason}",
+            mend="Release a mended one under a new id, or set canary_retry_bad to try this one again",
+            details={"place": place},
+        )
 
 
 def _current(state: Mapping[str, Any]) -> str:

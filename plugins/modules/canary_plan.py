@@ -97,6 +97,10 @@ options:
     description: What M(selfheal.delivery.release_info) returned, by place.
     type: dict
     required: true
+  retry_bad:
+    description: Plan a release that was found bad before. Otherwise it is refused.
+    type: bool
+    default: false
   resume:
     description: The interrupted rollout that goes on, as M(selfheal.delivery.rollout) returned it. It keeps its own
       steps.

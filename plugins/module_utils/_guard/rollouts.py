@@ -91,20 +91,16 @@ def unresolved(ledger: Ledger, rollout: Rollout, results: Mapping[str, Mapping[s
     """Places that this rollout began to change and that nobody brought back.
 
     `results` are what the way back gave, by place. A place counts as changed from the moment its intent was recorded,
-    because nobody knows how far a change that gave no answer went; a rollout that only watched counts what it watched.
+    because nobody knows how far a change that gave no answer went. A rollout that only watched changes a place by
+    taking it back.
     """
-    changed: List[str] = _watched(rollout) if rollout.kind == "watch" else []
+    changes = "known_good" if rollout.kind == "watch" else "deployed"
+    changed: List[str] = []
     for entry in _entries_of(ledger, rollout):
         place = str(entry.body.get("place"))
-        if entry.kind == "action" and entry.body.get("state") == "deployed" and place not in changed:
+        if entry.kind == "action" and entry.body.get("state") == changes and place not in changed:
             changed.append(place)
     return [place for place in reversed(changed) if not _is_back(results.get(place) or {})]
-
-
-def _watched(rollout: Rollout) -> List[str]:
-    steps = rollout.intent.get("steps")
-    first = steps[0] if isinstance(steps, list) and steps else {}
-    return [str(place) for place in first.get("canary", ())] if isinstance(first, Mapping) else []
 
 
 def _entries_of(ledger: Ledger, rollout: Rollout) -> Sequence[Entry]:

@@ -44,12 +44,15 @@ def test_a_bad_release_is_caught_at_the_first_step_and_never_reaches_the_others(
         assert part in message, message
 
 
-def test_a_release_that_was_found_bad_is_not_chosen_again(shop) -> None:
+def test_a_release_that_was_found_bad_goes_out_again_only_when_somebody_says_so(shop) -> None:
     shop.play("2.0.0")
     run = shop.play("2.0.0")
     assert run.process.returncode != 0
+    assert "2.0.0 was found bad on web1: errors failed" in run.output
+    assert len(shop.rollouts()) == 1
+    shop.play("2.0.0", canary_retry_bad=True)
+    assert len(shop.rollouts()) == 2
     assert shop.current() == OLD
-    assert "bad" in run.output
 
 
 @pytest.mark.parametrize("bad_place", ["web2", "web3"])
