@@ -218,6 +218,18 @@ def settled(shop, state: str, **variables: object) -> None:
         assert time.monotonic() - began < 60, run.output
 
 
+def test_a_watch_whose_controller_dies_takes_nothing_back(make_shop) -> None:
+    shop = make_shop(bake={"look_every": 0.5, "min_bake": 60, "deadline": 120, "warm_up": 0, "verify_for": 1})
+    with shop.load():
+        shop.deployed("2.0.1", OLD)
+        run = shop.run(shop.command("selfheal.delivery.watch", {"watch_release": "2.0.1", "watch_lease_ttl": 3}))
+        run.until("bake 1/")
+        run.kill()
+        run.end()
+        settled(shop, "undone")
+    assert shop.current() == GOOD
+
+
 def test_a_run_killed_while_it_deploys_is_undone(make_shop) -> None:
     shop = make_shop()
     with shop.load():
