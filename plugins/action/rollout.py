@@ -121,7 +121,7 @@ class ActionModule(ControllerAction):
 
 def _is_here(service: str, task_vars: Mapping[str, Any]) -> bool:
     """Is the service this inventory's? One ledger may serve several, whose places have the same names."""
-    environment, _, group = service.rpartition("/")
+    environment, _slash, group = service.rpartition("/")
     places = (task_vars.get("groups") or {}).get(group) or []
     return bool(places) and str(task_vars["hostvars"][places[0]].get("delivery_environment") or "") == environment
 
