@@ -28,7 +28,7 @@ class Fleet:
 
     def __init__(self, folder: Path, *, releases: Mapping[str, float], rate: float, places: int = 4) -> None:
         self.folder, self.releases, self.rate = folder, releases, rate
-        self.ports = _free_ports(places)
+        self.ports = free_ports(places)
         self.python, self.scripts = sys.executable, HERE
         self.names = [f"web{number}" for number in range(1, places + 1)]
 
@@ -122,7 +122,8 @@ class Fleet:
             store.close()
 
 
-def _free_ports(count: int) -> List[int]:
+def free_ports(count: int) -> List[int]:
+    """Ports of 127.0.0.1 that nobody listens on, all of them different."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:

@@ -47,12 +47,17 @@ class Api:
 
     def declares(self, metric: str, *, timeout: float) -> bool:
         """Does some place declare the metric, even when nothing has been counted yet? Unknown is no."""
+        # a page in the OpenMetrics format declares a counter without the ending of its series
+        family = metric[: -len("_total")] if metric.endswith("_total") else metric
+        return any(self._declares(name, timeout) for name in dict.fromkeys((metric, family)))
+
+    def _declares(self, name: str, timeout: float) -> bool:
         try:
-            page = self._client.get(f"{self._base}/metadata?metric={metric}&limit=1", timeout=timeout)
+            page = self._client.get(f"{self._base}/metadata?metric={name}&limit=1", timeout=timeout)
             data = _answer(page).get("data")
         except NoAnswer:
             return False
-        return isinstance(data, dict) and metric in data
+        return isinstance(data, dict) and name in data
 
 
 def range_of(seconds: float) -> str:
