@@ -405,3 +405,31 @@ def test_progress_is_in_the_events_of_a_runner(make_shop, tmp_path: Path) -> Non
     lines = [event for event in events if "bake 1/" in str(event["stdout"])]
     assert len({event["created"] for event in lines}) >= 2
     assert shop.current() == GOOD
+
+
+def test_a_runners_cancel_in_the_middle_of_a_bake_is_undone_by_reconcile(make_shop, tmp_path: Path) -> None:
+    """As AWX cancels a job: ansible-runner ends the whole process group."""
+    shop = make_shop(bake={"look_every": 0.5, "min_bake": 60, "deadline": 120, "warm_up": 0, "verify_for": 1})
+    looks: List[str] = []
+
+    def heard(event: Dict[str, Any]) -> bool:
+        looks.extend(line for line in str(event["stdout"]).splitlines() if "bake 1/" in line)
+        return True
+
+    (tmp_path / "runner").mkdir()
+    extra: Dict[str, object] = {"delivery_service": "shop", "canary_release": "2.0.1", "canary_lease_ttl": 3}
+    with shop.load():
+        run = ansible_runner.run(
+            private_data_dir=str(tmp_path / "runner"),
+            playbook="selfheal.delivery.canary",
+            inventory=str(shop.folder / "inventory.json"),
+            extravars={**extra, "canary_src": str(shop.folder / "artifacts" / "2.0.1")},
+            envvars=shop.env,
+            event_handler=heard,
+            cancel_callback=lambda: len(looks) >= 2,
+            quiet=True,
+        )
+        assert run.status == "canceled"
+        assert shop.current() == {**OLD, "web1": "2.0.1"}
+        settled(shop, "undone")
+    assert shop.current() == OLD
