@@ -102,8 +102,8 @@ class Shop(Fleet):
 
     env: Dict[str, str]
 
-    def run(self, command: List[str], **variables: str) -> Run:
-        return Run(command, {**self.env, **variables})
+    def run(self, command: List[str], **popen: Any) -> Run:
+        return Run(command, self.env, **popen)
 
     def play(self, release: str, *arguments: str, **variables: object) -> Run:
         run = self.run(self.canary(release, *arguments, **variables))

@@ -433,3 +433,13 @@ def test_a_runners_cancel_in_the_middle_of_a_bake_is_undone_by_reconcile(make_sh
         assert shop.current() == {**OLD, "web1": "2.0.1"}
         settled(shop, "undone")
     assert shop.current() == OLD
+
+
+def test_a_source_below_the_folder_it_was_called_from_is_kept_whole_for_whoever_goes_on(make_shop) -> None:
+    shop = make_shop()
+    command = shop.command("selfheal.delivery.canary", {"canary_release": "2.0.1", "canary_src": "artifacts/2.0.1"})
+    with shop.load():
+        run = shop.run(command, cwd=shop.folder)
+        assert run.end() == 0, run.output
+    assert shop.last().intent["src"] == str(shop.folder / "artifacts" / "2.0.1")
+    assert shop.current() == GOOD
