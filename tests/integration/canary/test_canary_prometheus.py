@@ -53,7 +53,9 @@ def seen(port: int) -> int:
 
 def test_a_bad_release_is_caught_and_a_good_one_promoted_by_what_prometheus_saw(make_shop) -> None:
     port = free_ports(1)[0]
-    shop = make_shop(source={"type": "prometheus", "url": f"http://127.0.0.1:{port}", "window": 10})
+    # seconds enough for several scrapes of a place that has just gone back, on a machine with other work too
+    bake = {"look_every": 0.5, "min_bake": 1, "deadline": 20, "warm_up": 0, "verify_for": 5}
+    shop = make_shop(source={"type": "prometheus", "url": f"http://127.0.0.1:{port}", "window": 10}, bake=bake)
     inventory = shop.folder / "inventory.json"
     contents = json.loads(inventory.read_text())
     del contents["all"]["vars"]["ansible_host"]  # the server knows the places by their names
