@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The real servers of the tests that are written in Go, built once from locked modules, or found on the PATH.
 
-Each stands in a module of its own, `tests/testbed/NAME` with one `tool` line and a committed go.sum, because what they
-depend on differs. Builds are kept outside the checkout, one for each content of the lock.
+Each module in `tests/testbed` has its `tool` lines and a committed go.sum of its own, because what they depend on
+differs. Builds are kept outside the checkout, one for each content of the lock.
 """
 
 from __future__ import annotations
@@ -18,6 +18,15 @@ from pathlib import Path
 
 from environment import ROOT, cache
 
+# program -> the module that it is built in, and the name that Go gives it there, where these differ
+BUILT_AS = {
+    "etcd": ("etcd", "server"),
+    "kube-apiserver": ("kubernetes", "kube-apiserver"),
+    "kube-controller-manager": ("kubernetes", "kube-controller-manager"),
+    "kube-scheduler": ("kubernetes", "kube-scheduler"),
+    "rollouts-controller": ("argo-rollouts", "rollouts-controller"),
+}
+
 
 class ToolMissing(Exception):
     """A real component that can neither be found nor be built here."""
@@ -28,31 +37,34 @@ def go_tool(name: str) -> Path:
     there = shutil.which(name)
     if there:
         return Path(there)
-    module = ROOT / "tests" / "testbed" / name
+    module_name, built_as = BUILT_AS.get(name, (name, name))
+    module = ROOT / "tests" / "testbed" / module_name
     lock = (module / "go.mod").read_bytes() + (module / "go.sum").read_bytes()
-    folder = cache() / "go" / f"{name}-{hashlib.sha256(lock).hexdigest()[:12]}"
+    folder = cache() / "go" / f"{module_name}-{hashlib.sha256(lock).hexdigest()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w", encoding="utf-8") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
-        if not (folder / name).exists():
-            _build(module, folder, name)
-    return folder / name
+        if not (folder / built_as).exists():
+            _build(module, folder)
+    return folder / built_as
 
 
-def _build(module: Path, folder: Path, name: str) -> None:
+def _build(module: Path, folder: Path) -> None:
+    """Build every program of the module into `folder`, all or none."""
     go = shutil.which("go")
     if go is None:
         version = next(line for line in (module / "go.mod").read_text().splitlines() if line.startswith("go "))
         raise ToolMissing(
-            f"{name} is not on the PATH, and cannot be built: install {version} or newer, or {name} itself"
+            f"{module.name} is not on the PATH, and cannot be built: install {version} or newer, or itself"
         )
-    print(f"building {name}, once ...", file=sys.stderr, flush=True)
+    print(f"building {module.name}, once ...", file=sys.stderr, flush=True)
     partial = folder / "partial"
     command = [go, "build", "-mod=readonly", "-ldflags=-s -w", "-o", f"{partial}/", "tool"]
     done = subprocess.run(command, cwd=module, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ToolMissing(f"{name} could not be built: {done.stderr[-2000:]}")
-    os.replace(partial / name, folder / name)
+        raise ToolMissing(f"{module.name} could not be built: {done.stderr[-2000:]}")
+    for program in partial.iterdir():
+        os.replace(program, folder / program.name)
 
 
 if __name__ == "__main__":
