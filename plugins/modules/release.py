@@ -46,7 +46,8 @@ options:
     type: str
   lease:
     description:
-      - The lease on the service, as M(selfheal.delivery.rollout) returned it. Always needed.
+      - The lease on the service, as M(selfheal.delivery.rollout) returned it, when this is part of O(rollout).
+      - Without it the task takes the service's lease for itself, and is refused while a rollout is unfinished.
     type: dict
   lease_ttl:
     description: Seconds that the lease outlives the last sign of its holder.
@@ -132,7 +133,7 @@ options:
     default: 5
   rollout:
     description:
-      - The id of the rollout that this change belongs to. Kept in the journal on the machine. Always needed.
+      - The id of the rollout that this change belongs to. Kept in the journal on the machine. Needed with O(lease).
     type: str
   before:
     description: What ran here before the rollout, by its intent. Kept in the journal, and never removed.
@@ -277,28 +278,18 @@ took:
   sample: 1.42
 """
 
-from typing import Any, Dict, NoReturn
+from typing import NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.options import ARGUMENTS, REQUIRED_IF, change
-from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.run import failure
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.options import ARGUMENTS, change
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import REQUIRED_IF
+from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.run import run_change
 
 
 def main() -> NoReturn:
     module = AnsibleModule(argument_spec=ARGUMENTS, required_if=REQUIRED_IF, supports_check_mode=True)
-    result: Dict[str, Any] = {}
-    failed: Dict[str, Any] = {}
-    try:
-        result = change(module.params, dry=module.check_mode).as_dict()
-    except Exception as error:
-        failed = failure(error)
-    for warning in (failed["details"] if failed else result).pop("warnings", ()):
-        module.warn(warning)
-    if failed:
-        # what runs now is as much the result of a change that failed halfway as of one that went well
-        module.fail_json(failed["msg"], **failed["details"])
-    module.exit_json(**result)
+    run_change(module, lambda called: change(called.params, dry=called.check_mode).as_dict())
 
 
 if __name__ == "__main__":

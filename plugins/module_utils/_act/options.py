@@ -1,24 +1,23 @@
 # SPDX-FileCopyrightText: selfheal.delivery contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The modules' options: their argument specifications, and the wishes they stand for."""
+"""The options of the backend `releases`: the modules' argument specifications, and what they stand for."""
 
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
-from typing import Any, Dict, Mapping, Optional, Tuple
+from dataclasses import replace
+from typing import Dict, Mapping, Optional, Tuple
 
 from .._errors import OptionError, PlaceError
 from . import plan
 from .durable import Checkpoint, nowhere
 from .health import Health, checked_url
-from .model import DEPLOYED, KNOWN_GOOD, PROMOTED, STATES, Deploy, Outcome, Promote, Rollback, number, text
+from .model import KNOWN_GOOD, PROMOTED, Outcome, number, text
 from .place import Changes, Hands, Layout, NoHands
 from .releases import ReleasesBackend
 from .service import Restart, argv_of, service_argv
-
-Spec = Dict[str, Dict[str, Any]]  # as Ansible wants it
+from .wishes import CONTROLLER, WISHES, Spec, deploy_of, promote_of, rollback_of
 
 _RESTART: Spec = {
     "command": {"type": "raw"},
@@ -34,39 +33,13 @@ _HEALTH: Spec = {
     "timeout": {"type": "float", "default": 30.0},
     "interval": {"type": "float", "default": 1.0},
 }
-# what the action plugin beside the module takes for itself, on the controller; nothing of it is read on the place
-_CONTROLLER: Spec = {
-    "service": {"type": "str"},
-    "lease": {"type": "dict"},
-    "lease_ttl": {"type": "float", "default": 60.0},
-    "remote_src": {"type": "bool", "default": False},
-    "ledger": {
-        "type": "dict",
-        "default": {},
-        "options": {
-            "store": {"type": "str", "choices": ["sqlite"], "default": "sqlite"},
-            "path": {"type": "path"},
-            "allow_network": {"type": "bool", "default": False},
-        },
-    },
-}
 ARGUMENTS: Spec = {
-    **_CONTROLLER,
+    **CONTROLLER,
+    **WISHES,
     "path": {"type": "path", "required": True},
-    "release": {"type": "str"},
-    "state": {"type": "str", "choices": list(STATES), "default": DEPLOYED},
     "src": {"type": "path"},
-    "version": {"type": "str"},
-    "by": {"type": "str"},
+    "remote_src": {"type": "bool", "default": False},
     "shared": {"type": "list", "elements": "str", "default": []},
-    "rollback": {"type": "str", "choices": ["allowed", "blocked"]},
-    "to": {"type": "str"},
-    "mark_bad": {"type": "str"},
-    "undo": {"type": "bool", "default": False},
-    "keep": {"type": "int", "default": 5},
-    "rollout": {"type": "str"},
-    "before": {"type": "str"},
-    "token": {"type": "int", "no_log": False},
     "restart": {
         "type": "dict",
         "options": _RESTART,
@@ -81,7 +54,6 @@ ARGUMENTS: Spec = {
     },
     "lock_timeout": {"type": "float", "default": 10.0},
 }
-REQUIRED_IF = [("state", DEPLOYED, ["release"]), ("state", PROMOTED, ["release"]), ("undo", True, ["rollout"])]
 INFO_ARGUMENTS: Spec = {"path": {"type": "path", "required": True}}
 
 
@@ -96,10 +68,11 @@ def change(params: Mapping[str, object], *, dry: bool, checkpoint: Checkpoint = 
     backend = ReleasesBackend(layout, hands)
     state = text(params, "state")
     if state == KNOWN_GOOD:
-        return backend.rollback(_rollback(params))
+        return backend.rollback(rollback_of(params))
     if state == PROMOTED:
-        return backend.promote(_promote(params))
-    return backend.deploy(_deploy(params))
+        return backend.promote(promote_of(params))
+    wish = deploy_of(params)
+    return backend.deploy(replace(wish, src=text(params, "src"), shared=_words(params.get("shared"), "shared")))
 
 
 def look(params: Mapping[str, object]) -> Dict[str, object]:
@@ -126,44 +99,6 @@ def _existing(path: str) -> str:
     while not os.path.exists(path):
         path = os.path.dirname(path)
     return path
-
-
-def _deploy(params: Mapping[str, object]) -> Deploy:
-    return Deploy(
-        release=text(params, "release"),
-        src=text(params, "src"),
-        version=text(params, "version"),
-        by=text(params, "by") or _user(),
-        shared=_words(params.get("shared"), "shared"),
-        rollback=text(params, "rollback") or None,
-        before=text(params, "before"),
-        rollout=text(params, "rollout"),
-        token=_whole(params.get("token")),
-    )
-
-
-def _rollback(params: Mapping[str, object]) -> Rollback:
-    return Rollback(
-        to=text(params, "to"),
-        leave=text(params, "release"),
-        bad=text(params, "mark_bad"),
-        undo=params.get("undo") is True,
-        rollout=text(params, "rollout"),
-        token=_whole(params.get("token")),
-    )
-
-
-def _promote(params: Mapping[str, object]) -> Promote:
-    keep = _whole(params.get("keep")) or 0
-    if keep < 1:
-        raise OptionError(f"keep is {keep}, but at least the current release has to stay")
-    return Promote(
-        release=text(params, "release"),
-        keep=keep,
-        before=text(params, "before"),
-        rollout=text(params, "rollout"),
-        token=_whole(params.get("token")),
-    )
 
 
 def _restart(options: object) -> Optional[Restart]:
@@ -204,14 +139,3 @@ def _seconds(options: Mapping[str, object], key: str, group: str) -> float:
     if not 0 < seconds < float("inf"):
         raise OptionError(f"{group}.{key} is not a number of seconds above 0")
     return seconds
-
-
-def _whole(value: object) -> Optional[int]:
-    return value if isinstance(value, int) else None
-
-
-def _user() -> str:
-    try:
-        return os.environ.get("SUDO_USER") or pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())

@@ -28,6 +28,24 @@ def run(module: AnsibleModule, work: Work) -> NoReturn:
     module.exit_json(**result)
 
 
+def run_change(module: AnsibleModule, work: Work) -> NoReturn:
+    """`run` for what changes a place: warnings are told, and a change that failed halfway still says what runs now."""
+    result: Dict[str, object] = {}
+    failed: Dict[str, object] = {}
+    try:
+        result = dict(work(module))
+    except Exception as error:
+        failed = failure(error)
+    details = failed.get("details")
+    told = dict(details) if isinstance(details, dict) else result
+    warnings = told.pop("warnings", ())
+    for warning in warnings if isinstance(warnings, (list, tuple)) else ():
+        module.warn(str(warning))
+    if failed:
+        module.fail_json(str(failed["msg"]), **told)
+    module.exit_json(**result)
+
+
 def failure(error: Exception) -> Dict[str, object]:
     """`msg`, `service` and `details` of an error, for `fail_json` or an action's failed result."""
     if isinstance(error, DeliveryError):

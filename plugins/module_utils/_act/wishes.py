@@ -1,0 +1,100 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options that every backend's module shares, and the wishes they stand for.
+
+A backend's module takes `CONTROLLER`, `WISHES` and what is its own; the action beside it keeps what is the
+controller's and hands the rest to the module. Standard library only: modules run on places with Python 3.9.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from typing import Any, Dict, Mapping, Optional
+
+from .._errors import OptionError
+from .model import DEPLOYED, PROMOTED, STATES, Deploy, Promote, Rollback, text
+
+Spec = Dict[str, Dict[str, Any]]  # as Ansible wants it
+
+# what the action plugin beside the module takes for itself, on the controller; nothing of it is read by the module
+CONTROLLER: Spec = {
+    "service": {"type": "str"},
+    "lease": {"type": "dict"},
+    "lease_ttl": {"type": "float", "default": 60.0},
+    "ledger": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "store": {"type": "str", "choices": ["sqlite"], "default": "sqlite"},
+            "path": {"type": "path"},
+            "allow_network": {"type": "bool", "default": False},
+        },
+    },
+}
+WISHES: Spec = {
+    "release": {"type": "str"},
+    "state": {"type": "str", "choices": list(STATES), "default": DEPLOYED},
+    "version": {"type": "str"},
+    "by": {"type": "str"},
+    "rollback": {"type": "str", "choices": ["allowed", "blocked"]},
+    "to": {"type": "str"},
+    "mark_bad": {"type": "str"},
+    "undo": {"type": "bool", "default": False},
+    "keep": {"type": "int", "default": 5},
+    "rollout": {"type": "str"},
+    "before": {"type": "str"},
+    "token": {"type": "int", "no_log": False},
+}
+REQUIRED_IF = [("state", DEPLOYED, ["release"]), ("state", PROMOTED, ["release"]), ("undo", True, ["rollout"])]
+
+
+def deploy_of(params: Mapping[str, object]) -> Deploy:
+    """The wish of `state: deployed`, without what only one backend knows; add that with `dataclasses.replace`."""
+    return Deploy(
+        release=text(params, "release"),
+        version=text(params, "version"),
+        by=text(params, "by") or _user(),
+        rollback=text(params, "rollback") or None,
+        before=text(params, "before"),
+        rollout=text(params, "rollout"),
+        token=whole(params.get("token")),
+    )
+
+
+def rollback_of(params: Mapping[str, object]) -> Rollback:
+    """The wish of `state: known_good`."""
+    return Rollback(
+        to=text(params, "to"),
+        leave=text(params, "release"),
+        bad=text(params, "mark_bad"),
+        undo=params.get("undo") is True,
+        rollout=text(params, "rollout"),
+        token=whole(params.get("token")),
+    )
+
+
+def promote_of(params: Mapping[str, object]) -> Promote:
+    """The wish of `state: promoted`."""
+    keep = whole(params.get("keep")) or 0
+    if keep < 1:
+        raise OptionError(f"keep is {keep}, but at least the current release has to stay")
+    return Promote(
+        release=text(params, "release"),
+        keep=keep,
+        before=text(params, "before"),
+        rollout=text(params, "rollout"),
+        token=whole(params.get("token")),
+    )
+
+
+def whole(value: object) -> Optional[int]:
+    """`value` when it is a whole number, else None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _user() -> str:
+    try:
+        return os.environ.get("SUDO_USER") or pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

@@ -1,0 +1,140 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Intent, lease and outcome of a change to one place; the change itself is a module, which only checks its token."""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from typing import Any, Dict, Iterator, Mapping, Optional
+
+from ansible.utils.display import Display
+
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import CONTROLLER
+from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
+from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, RolloutError, StoreError
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.keeper import LeaseKeeper
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Lease
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
+    LEASE_TTL,
+    SERVICE,
+    ControllerAction,
+    Facts,
+    Spec,
+    actor,
+    holder,
+    lease_from,
+    now,
+    plain,
+)
+
+display = Display()
+OURS: Spec = {
+    **SERVICE,
+    **LEDGER,
+    "lease": {"type": "dict"},
+    "rollout": {"type": "str"},
+    "lease_ttl": {"type": "float", "default": LEASE_TTL},
+}
+
+
+def spec_of(arguments: Spec) -> Spec:
+    """The action's options: the module's, with those that the controller takes for itself; the token is never given."""
+    return {**{name: spec for name, spec in arguments.items() if name != "token"}, **OURS}
+
+
+class RecordedAction(ControllerAction):
+    """An action beside a module that changes something. `MODULE` is its name, `SPEC` comes from `spec_of`.
+
+    Inside a rollout the task brings the rollout's lease; a task of its own takes the service's lease for the change.
+    """
+
+    MODULE = ""
+
+    def act(self, options: Facts, task_vars: Facts) -> Facts:
+        # as they were written, for the module to validate: here, defaults are filled in that exclude each other there
+        written = self._task.args.items()
+        given = {key: plain(value) for key, value in written if value is not None and key not in CONTROLLER}
+        if self.checking:
+            # without the token: a rehearsed rollout has none that a place would let pass
+            return self.change(options, given, task_vars)
+        if options["lease"]:
+            if not options["rollout"]:
+                raise OptionError("lease is given without rollout", mend="Hand over both, as the rollout task returned")
+            return self._recorded(options, given, lease_from(options["lease"]), task_vars)
+        with _own_lease(options) as lease:
+            return self._recorded(options, given, lease, task_vars)
+
+    def change(self, options: Facts, given: Facts, task_vars: Facts) -> Facts:
+        """Run the module where the place is; `given` are its options."""
+        result: Facts = self._execute_module(module_name=self.MODULE, module_args=given, task_vars=task_vars)
+        return result
+
+    def _recorded(self, options: Facts, given: Facts, lease: Lease, task_vars: Facts) -> Facts:
+        """Nothing happens on the place that the ledger does not know of first, but for the undo of our own rollout."""
+        given = {**given, "token": lease.token}
+        place = str(task_vars["inventory_hostname"])
+        record = _Record(options, place=place, who=actor(task_vars))
+        noted = record.note("action", self.intent(options), lease)
+        if noted is None:
+            with LeaseKeeper(lambda: ledger_from(options), lease, ttl=options["lease_ttl"]):
+                result = self.change(options, given, task_vars)
+        else:
+            result = self.change(options, given, task_vars)
+            display.warning(noted)
+        unnoted = record.note("outcome", _outcome(result), None)
+        if unnoted is not None:
+            display.warning(unnoted)
+        result["recorded"] = noted is None and unnoted is None
+        return result
+
+    def intent(self, options: Facts) -> Facts:
+        """What the ledger is told before the change."""
+        return {"state": options["state"], "release": options.get("release")}
+
+
+@contextmanager
+def _own_lease(options: Facts) -> Iterator[Lease]:
+    """The service's lease for one change; refused while somebody's rollout of the service is unfinished."""
+    service = options["service"]
+    with closing(ledger_from(options)) as ledger:
+        lease = ledger.acquire(service, holder(), options["lease_ttl"], now())
+        try:
+            for rollout in ledger.unfinished(service):
+                raise RolloutError(
+                    f"rollout {rollout.id} of {rollout.release} is unfinished ({rollout.state})",
+                    mend="Abort it with playbooks/control.yml or settle it with playbooks/reconcile.yml first",
+                )
+            yield lease
+        finally:
+            ledger.release(lease, now())
+
+
+class _Record:
+    """What the ledger is told of one change. A dead store stops every change but the undo of our own rollout."""
+
+    def __init__(self, options: Facts, *, place: str, who: str) -> None:
+        self._options = options
+        self._place = place
+        self._who = who
+
+    def note(self, kind: str, body: Mapping[str, Any], lease: Optional[Lease]) -> Optional[str]:
+        """Write it, under the lease where one is given. Returns a warning where an undo goes on without it."""
+        facts: Dict[str, Any] = {"rollout": self._options["rollout"] or "", "place": self._place, **body}
+        try:
+            with closing(ledger_from(self._options)) as ledger:
+                ledger.append(self._options["service"], kind, self._who, facts, now(), lease)
+        except StoreError as error:
+            if kind == "action" and not self._options.get("undo"):
+                raise
+            return f"{error.message} The change goes on and is kept in the journal on {self._place}."
+        return None
+
+
+def _outcome(result: Mapping[str, Any]) -> Facts:
+    return {
+        "ok": not (result.get("failed") or result.get("unreachable")),
+        "changed": bool(result.get("changed")),
+        "current": result.get("current"),
+        "msg": str(result.get("msg") or "")[:500],
+    }
