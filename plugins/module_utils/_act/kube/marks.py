@@ -1,0 +1,76 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a cluster's objects remember of releases. Pure: objects in, annotations out.
+
+A revision (a ReplicaSet, a ControllerRevision) carries the Release that it is; it survives the controller and goes
+when Kubernetes prunes the revision. The workload carries the highest fencing token and the journal. Kubernetes copies
+a Deployment's annotations to its newest ReplicaSet, so a mark that says something of one revision is never written to
+the workload.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, Mapping, Optional
+
+from ..model import Journal, Release
+from .names import JOURNAL, RELEASE, TOKEN
+
+Object = Mapping[str, Any]
+
+
+def annotations(thing: Object) -> Mapping[str, str]:
+    return (thing.get("metadata") or {}).get("annotations") or {}
+
+
+def name_of(thing: Object) -> str:
+    return str(thing["metadata"]["name"])
+
+
+def release_of(revision: Object) -> Optional[Release]:
+    """The release that somebody said this revision is; None when nobody did, or when it cannot be read."""
+    told = _json(annotations(revision).get(RELEASE))
+    release = Release.from_dict(told) if told else None
+    return release if release is not None and release.id else None
+
+
+def named(revision: Object) -> Release:
+    """The revision as a release: as marked, else by its own name, of which nothing is known but that it is there."""
+    return release_of(revision) or Release(id=name_of(revision), complete=True)
+
+
+def release_mark(release: Release) -> Dict[str, str]:
+    """The annotation that makes a revision this release."""
+    return {RELEASE: json.dumps(release.as_dict(), sort_keys=True)}
+
+
+def journal_of(workload: Object) -> Optional[Journal]:
+    told = _json(annotations(workload).get(JOURNAL))
+    return Journal.from_dict(told) if told else None
+
+
+def token_of(workload: Object) -> Optional[int]:
+    """The highest fencing token that was seen here."""
+    told = annotations(workload).get(TOKEN, "")
+    return int(told) if told.isdigit() else None
+
+
+def workload_marks(journal: Journal, token: Optional[int]) -> Dict[str, str]:
+    """The annotations that go with a change to the workload, in the same patch."""
+    marks = {JOURNAL: json.dumps(journal.as_dict(), sort_keys=True)}
+    return marks if token is None else {**marks, TOKEN: str(token)}
+
+
+def owner_uid(thing: Object) -> str:
+    """The uid of the controller that owns this object, or nothing."""
+    owners = (thing.get("metadata") or {}).get("ownerReferences") or []
+    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
+
+
+def _json(text: Optional[str]) -> Dict[str, Any]:
+    """Annotations are other people's to write: what is not ours is nothing."""
+    try:
+        told = json.loads(text or "null")
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
