@@ -23,7 +23,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Seque
 import requests
 from child import Child, free_ports
 from environment import ROOT
-from go_tool import go_tool
+from go_tool import crds, go_tool
 
 Doc = Dict[str, Any]
 Seen = TypeVar("Seen")
@@ -72,12 +72,12 @@ class Cluster:
         self._write_credentials()
         self._start_etcd()
         self._start_apiserver()
-        as_admin = ["--kubeconfig", self.kubeconfig]
-        quick = [*as_admin, "--leader-elect=false", "--secure-port=0", "--kube-api-qps=500", "--kube-api-burst=1000"]
-        self._start("kube-controller-manager", *quick)
-        self._start("kube-scheduler", *quick)
+        alone = [f"--kubeconfig={self.kubeconfig}", "--leader-elect=false", "--secure-port=0"]
+        self._start("kube-controller-manager", *alone, "--kube-api-qps=500", "--kube-api-burst=1000")
+        self._start("kube-scheduler", *alone)
         # without leases the nodes turn NotReady after 40 s
-        self._start("kwok", *as_admin, "--manage-all-nodes", "--node-lease-duration-seconds=40", f"--config={STAGES}")
+        leases = ["--manage-all-nodes", "--node-lease-duration-seconds=40"]
+        self._start("kwok", f"--kubeconfig={self.kubeconfig}", *leases, f"--config={STAGES}")
         self.apply([node("node-1"), node("node-2")])
         self._children["kwok"].wait_ready(self._nodes_ready)
 
@@ -100,6 +100,38 @@ class Cluster:
         self._children["kube-apiserver"].start()
         self._children["kube-apiserver"].wait_ready(self._answers)
 
+    def add_gateway(self) -> None:
+        """The Gateway API's kinds (HTTPRoute and others). No gateway runs: a route is what its weights say."""
+        self._define("gateway-api")
+
+    def add_argo(self) -> None:
+        """The kinds of Argo Rollouts, and its controller."""
+        if "rollouts-controller" in self._children:
+            return
+        self._define("argo-rollouts")
+        health, metrics = free_ports(2)
+        ports = [f"--healthzPort={health}", f"--metricsPort={metrics}"]
+        quick = ["--leader-elect=false", "--qps=500", "--burst=1000"]
+        argo = self._start("rollouts-controller", f"--kubeconfig={self.kubeconfig}", *ports, *quick)
+        argo.wait_ready(lambda: _says_ok(f"http://127.0.0.1:{metrics}/metrics"))
+
+    def _define(self, module: str) -> None:
+        """Create a module's kinds that are not there yet, and wait until the API serves them."""
+        path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        there = {crd["metadata"]["name"] for crd in self.list(path)}
+        files = [file.read_text() for file in crds(module)]
+        made = [self.call("POST", path, text, "application/yaml") for text in files if _name(text) not in there]
+        self.wait(lambda: all(map(self._serves, made)), f"the API serves {module}")
+
+    def _serves(self, crd: Doc) -> bool:
+        spec = crd["spec"]
+        version = next(each["name"] for each in spec["versions"] if each["served"])
+        try:
+            resources = self.get(f"/apis/{spec['group']}/{version}")["resources"]
+        except ApiError:  # the group has nothing yet
+            return False
+        return any(each["name"] == spec["names"]["plural"] for each in resources)
+
     def _start(self, program: str, *flags: str | Path) -> Child:
         self._children[program] = Child(program, [go_tool(program), *flags], self.folder)
         return self._children[program]
@@ -109,14 +141,7 @@ class Cluster:
         listen = [f"--listen-client-urls={client}", f"--advertise-client-urls={client}", f"--listen-peer-urls={peer}"]
         cluster = [f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}"]
         etcd = self._start("etcd", "--data-dir=etcd", "--unsafe-no-fsync", "--log-level=warn", *listen, *cluster)
-
-        def healthy() -> bool:
-            try:
-                return requests.get(f"{client}/health", timeout=1, proxies={"http": ""}).ok
-            except requests.RequestException:
-                return False
-
-        etcd.wait_ready(healthy)
+        etcd.wait_ready(lambda: _says_ok(f"{client}/health"))
 
     def _start_apiserver(self) -> None:
         key = self.folder / "service-accounts.key"
@@ -165,11 +190,11 @@ class Cluster:
     # -- the tests' own eyes and hands; `path` is a raw one, as "/apis/apps/v1/namespaces/x/deployments/y"
 
     def call(self, method: str, path: str, body: object = None, content_type: str = "application/json") -> Any:
-        """The decoded answer; raises ApiError for anything but a success."""
+        """The decoded answer to `body`, a text as it is or data as JSON; raises ApiError for anything but a success."""
         answer = self._session.request(
             method,
             self.url + path,
-            data=None if body is None else json.dumps(body),
+            data=body if body is None or isinstance(body, str) else json.dumps(body),
             headers={"Content-Type": content_type},
             verify=str(self.ca_cert),
             timeout=30,
@@ -310,6 +335,18 @@ class Cluster:
         return path
 
 
+def _says_ok(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=1, proxies={"http": ""}).ok
+    except requests.RequestException:
+        return False
+
+
+def _name(crd: str) -> str:
+    """The name in a definition's text; reading the whole of its YAML takes seconds."""
+    return next(line for line in crd.splitlines() if line.startswith("  name: "))[len("  name: ") :]
+
+
 def _rolled_out(workload: Doc) -> bool:
     """By the rules of `kubectl rollout status`."""
     status, spec = workload["status"], workload["spec"]
@@ -317,17 +354,21 @@ def _rolled_out(workload: Doc) -> bool:
         return False
     if workload["kind"] == "DaemonSet":
         wanted = status["desiredNumberScheduled"]
-        return status.get("updatedNumberScheduled", 0) == wanted == status.get("numberAvailable", 0)
+        return bool(status.get("updatedNumberScheduled", 0) == wanted == status.get("numberAvailable", 0))
     counts = (status.get(key, 0) for key in ("replicas", "updatedReplicas", "availableReplicas"))
-    return all(count == spec["replicas"] for count in counts)
+    return all(int(count) == int(spec["replicas"]) for count in counts)
 
 
 @contextmanager
-def start(folder: Path) -> Iterator[Cluster]:
+def start(folder: Path, *, argo: bool = False, gateway: bool = False) -> Iterator[Cluster]:
     """A control plane with its logs and data in `folder`; gone at the end, and after a `kill -9` of this process."""
     cluster = Cluster(folder)
     try:
         cluster.run()
+        if gateway:
+            cluster.add_gateway()
+        if argo:
+            cluster.add_argo()
         yield cluster
     finally:
         cluster.stop()
@@ -369,6 +410,15 @@ def _workload(kind: str, name: str, image: str, labels: Mapping[str, str] | None
         "metadata": {"name": name, "labels": labels},
         "spec": {"selector": {"matchLabels": labels}, "template": template, **spec},
     }
+
+
+def rollout(
+    name: str, image: str, replicas: int = 3, labels: Mapping[str, str] | None = None, strategy: object = None
+) -> Doc:
+    """As `deployment`, a Rollout of Argo Rollouts; `strategy` is a canary that waits after a fifth by default."""
+    canary = {"canary": {"steps": [{"setWeight": 20}, {"pause": {}}]}}
+    spec = {"replicas": replicas, "strategy": canary if strategy is None else strategy}
+    return {**_workload("Rollout", name, image, labels, spec), "apiVersion": "argoproj.io/v1alpha1"}
 
 
 def service(name: str, selector: Mapping[str, str] | None = None) -> Doc:

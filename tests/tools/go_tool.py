@@ -14,7 +14,9 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Iterator, List, Tuple
 
 from environment import ROOT, cache
 
@@ -27,44 +29,85 @@ BUILT_AS = {
     "rollouts-controller": ("argo-rollouts", "rollouts-controller"),
 }
 
+# module -> where in which Go module the definitions of its kinds of objects are
+CRDS = {
+    "argo-rollouts": ("github.com/argoproj/argo-rollouts", "manifests/crds"),
+    "gateway-api": ("sigs.k8s.io/gateway-api", "config/crd/standard"),
+}
+
 
 class ToolMissing(Exception):
     """A real component that can neither be found nor be built here."""
 
 
 def go_tool(name: str) -> Path:
-    """The program `name`; raises ToolMissing with what has to be installed."""
-    there = shutil.which(name)
+    """The program `name`; raises ToolMissing with what has to be installed.
+
+    What is already here comes first: the folder `$KUBEBUILDER_ASSETS`, then the PATH.
+    """
+    there = shutil.which(name, path=os.environ.get("KUBEBUILDER_ASSETS", "")) or shutil.which(name)
     if there:
         return Path(there)
     module_name, built_as = BUILT_AS.get(name, (name, name))
+    with _locked(module_name) as (module, folder):
+        if not (folder / built_as).exists():
+            _build(module, folder)
+    return folder / built_as
+
+
+def crds(module_name: str) -> List[Path]:
+    """The CustomResourceDefinitions (YAML) of a module in `CRDS`; raises ToolMissing."""
+    with _locked(module_name) as (module, folder):
+        kept = folder / "crds"
+        if not kept.exists():
+            path, inside = CRDS[module_name]
+            _go(module, "mod", "download", path)
+            source = Path(_go(module, "list", "-m", "-f", "{{.Dir}}", path).strip(), inside)
+            partial = folder / "partial"
+            partial.mkdir(exist_ok=True)
+            for file in source.glob("*.yaml"):
+                if "\nkind: CustomResourceDefinition\n" in file.read_text():
+                    (partial / file.name).write_bytes(file.read_bytes())
+            partial.rename(kept)
+    return sorted(kept.iterdir())
+
+
+@contextmanager
+def _locked(module_name: str) -> Iterator[Tuple[Path, Path]]:
+    """The module and the folder of what is built of it, while no other process builds there."""
     module = ROOT / "tests" / "testbed" / module_name
     lock = (module / "go.mod").read_bytes() + (module / "go.sum").read_bytes()
     folder = cache() / "go" / f"{module_name}-{hashlib.sha256(lock).hexdigest()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w", encoding="utf-8") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
-        if not (folder / built_as).exists():
-            _build(module, folder)
-    return folder / built_as
+        shutil.rmtree(folder / "partial", ignore_errors=True)
+        yield module, folder
 
 
 def _build(module: Path, folder: Path) -> None:
     """Build every program of the module into `folder`, all or none."""
+    print(f"building {module.name}, once ...", file=sys.stderr, flush=True)
+    partial = folder / "partial"
+    _go(module, "build", "-mod=readonly", "-ldflags=-s -w", "-o", f"{partial}/", "tool")
+    for program in partial.iterdir():
+        os.replace(program, folder / program.name)
+    partial.rmdir()
+
+
+def _go(module: Path, *arguments: str) -> str:
+    """What `go …` prints, called in the module's folder."""
     go = shutil.which("go")
     if go is None:
         version = next(line for line in (module / "go.mod").read_text().splitlines() if line.startswith("go "))
         raise ToolMissing(
             f"{module.name} is not on the PATH, and cannot be built: install {version} or newer, or itself"
         )
-    print(f"building {module.name}, once ...", file=sys.stderr, flush=True)
-    partial = folder / "partial"
-    command = [go, "build", "-mod=readonly", "-ldflags=-s -w", "-o", f"{partial}/", "tool"]
+    command = [go, *arguments]
     done = subprocess.run(command, cwd=module, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ToolMissing(f"{module.name} could not be built: {done.stderr[-2000:]}")
-    for program in partial.iterdir():
-        os.replace(program, folder / program.name)
+    return done.stdout
 
 
 if __name__ == "__main__":

@@ -20,6 +20,20 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def argo(cluster: Cluster) -> Cluster:
+    """The cluster with Argo Rollouts, from the first test on that wants it."""
+    cluster.add_argo()
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def gateway(cluster: Cluster) -> Cluster:
+    """The cluster with the kinds of the Gateway API, from the first test on that wants them."""
+    cluster.add_gateway()
+    return cluster
+
+
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
     """A fresh namespace; deleted behind the test, without waiting for it."""

@@ -4,7 +4,26 @@
 
 from __future__ import annotations
 
-from cluster import Cluster, daemon_set, deployment, stateful_set
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Iterable, List
+
+import pytest
+import requests
+from cluster import ApiError, Cluster, daemon_set, deployment, rollout, stateful_set
+
+# started by a child of the test, which is then killed with its servers running
+STARTER = """
+import pathlib, sys, time
+from cluster import start
+with start(pathlib.Path(sys.argv[1])) as running:
+    print(*(child.process.pid for child in running._children.values()), flush=True)
+    time.sleep(600)
+"""
 
 
 def test_workloads_get_ready(cluster: Cluster, namespace: str) -> None:
@@ -20,8 +39,12 @@ def test_workloads_get_ready(cluster: Cluster, namespace: str) -> None:
     assert all(status["ready"] and status["state"]["running"]["startedAt"] for status in statuses)
 
 
-def test_tags_that_are_never_ready_or_crash(cluster: Cluster, namespace: str) -> None:
-    cluster.apply([deployment("stuck", "shop:2.0.0-never", 1), deployment("loop", "shop:2.0.0-crash", 1)], namespace)
+def test_tags_that_are_never_ready_or_crash_and_a_slow_start(cluster: Cluster, namespace: str) -> None:
+    slow = deployment("slow", "shop:1.0.0", 1)
+    slow["spec"]["template"]["metadata"]["annotations"] = {"testbed/ready-after": "600ms"}
+    stuck, loop = deployment("stuck", "shop:2.0.0-never", 1), deployment("loop", "shop:2.0.0-crash", 1)
+    begun = time.monotonic()
+    cluster.apply([slow, stuck, loop], namespace)
 
     def waiting(app: str, least: int) -> str | None:
         for pod in cluster.pods(namespace, app=app):
@@ -30,5 +53,79 @@ def test_tags_that_are_never_ready_or_crash(cluster: Cluster, namespace: str) ->
                     return str(status["state"]["waiting"]["reason"])
         return None
 
+    cluster.wait_available(namespace, "slow")
+    assert time.monotonic() - begun >= 0.6
     assert cluster.wait(lambda: waiting("stuck", 0), "a pod waits for its image") == "ImagePullBackOff"
     assert cluster.wait(lambda: waiting("loop", 2), "a pod crashes twice") == "CrashLoopBackOff"
+
+
+def test_a_user_with_less_rights(cluster: Cluster, namespace: str) -> None:
+    rules = [{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list"]}]
+    kubeconfig = cluster.token_for(namespace, rules)
+    kubectl = ["kubectl", "--kubeconfig", str(kubeconfig)]
+    assert subprocess.run([*kubectl, "get", "deployments"], capture_output=True, check=False).returncode == 0
+    refused = subprocess.run([*kubectl, "get", "pods"], capture_output=True, text=True, check=False)
+    assert "forbidden" in refused.stderr
+
+
+def test_the_api_server_comes_back_with_the_same_data(cluster: Cluster, namespace: str) -> None:
+    before = cluster.apply([deployment("web", "shop:1.0.0", 1)], namespace)[0]["metadata"]["uid"]
+    cluster.kill_apiserver()
+    with pytest.raises(requests.ConnectionError):
+        cluster.list("/api/v1/namespaces")
+    cluster.revive_apiserver()
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments/web"
+    assert cluster.get(path)["metadata"]["uid"] == before
+    cluster.patch(path, {"spec": {"replicas": 2}})
+    cluster.wait_available(namespace, "web")
+
+
+def test_argo_reacts(argo: Cluster, namespace: str) -> None:
+    argo.apply([rollout("shop", "shop:1.0.0", 5)], namespace)
+    path = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts/shop"
+    argo.wait(lambda: argo.get(path).get("status", {}).get("phase") == "Healthy", "the rollout is healthy")
+    image = [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "shop:2.0.0"}]
+    argo.patch(path, image, "json")
+    argo.wait(lambda: argo.get(path)["status"]["phase"] == "Paused", "the rollout waits at its first step")
+    images = [pod["spec"]["containers"][0]["image"] for pod in argo.pods(namespace, app="shop")]
+    assert sorted(images) == ["shop:1.0.0"] * 4 + ["shop:2.0.0"]
+
+
+def test_a_route_is_checked_by_the_gateway_apis_own_schema(gateway: Cluster, namespace: str) -> None:
+    backends = [{"name": "shop", "port": 80, "weight": 95}, {"name": "shop-canary", "port": 80, "weight": 5}]
+    route = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": "shop"},
+        "spec": {"rules": [{"backendRefs": backends}]},
+    }
+    made = gateway.apply([route], namespace)[0]
+    assert [backend["weight"] for backend in made["spec"]["rules"][0]["backendRefs"]] == [95, 5]
+    backends[0]["weight"] = -1
+    with pytest.raises(ApiError, match="422"):
+        gateway.apply([route], namespace)
+
+
+def test_nothing_outlives_a_killed_test(tmp_path: Path) -> None:
+    tools = Path(__file__).parents[2] / "tools"
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTER, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tools)},
+    )
+    assert starter.stdout is not None
+    pids = [int(word) for word in starter.stdout.readline().split()]
+    assert len(running(pids)) == 5
+    os.kill(starter.pid, signal.SIGKILL)
+    starter.wait()
+    deadline = time.monotonic() + 5
+    while running(pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert running(pids) == []
+
+
+def running(pids: Iterable[int]) -> List[int]:
+    """Those that are there and no zombies, which wait for whoever adopted them."""
+    states = {pid: Path(f"/proc/{pid}/stat") for pid in pids}
+    return [pid for pid, stat in states.items() if stat.exists() and stat.read_text().rsplit(")")[-1].split()[0] != "Z"]
