@@ -19,7 +19,7 @@ from .names import JOURNAL, RELEASE, TOKEN
 Object = Mapping[str, Any]
 
 
-def annotations(thing: Object) -> Mapping[str, str]:
+def notes_of(thing: Object) -> Mapping[str, str]:
     return (thing.get("metadata") or {}).get("annotations") or {}
 
 
@@ -29,7 +29,7 @@ def name_of(thing: Object) -> str:
 
 def release_of(revision: Object) -> Optional[Release]:
     """The release that somebody said this revision is; None when nobody did, or when it cannot be read."""
-    told = _json(annotations(revision).get(RELEASE))
+    told = _json(notes_of(revision).get(RELEASE))
     release = Release.from_dict(told) if told else None
     return release if release is not None and release.id else None
 
@@ -45,13 +45,13 @@ def release_mark(release: Release) -> Dict[str, str]:
 
 
 def journal_of(workload: Object) -> Optional[Journal]:
-    told = _json(annotations(workload).get(JOURNAL))
+    told = _json(notes_of(workload).get(JOURNAL))
     return Journal.from_dict(told) if told else None
 
 
 def token_of(workload: Object) -> Optional[int]:
     """The highest fencing token that was seen here."""
-    told = annotations(workload).get(TOKEN, "")
+    told = notes_of(workload).get(TOKEN, "")
     return int(told) if told.isdigit() else None
 
 
