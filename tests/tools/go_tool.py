@@ -26,6 +26,7 @@ BUILT_AS = {
     "kube-apiserver": ("kubernetes", "kube-apiserver"),
     "kube-controller-manager": ("kubernetes", "kube-controller-manager"),
     "kube-scheduler": ("kubernetes", "kube-scheduler"),
+    "kubectl": ("kubernetes", "kubectl"),
     "rollouts-controller": ("argo-rollouts", "rollouts-controller"),
 }
 
