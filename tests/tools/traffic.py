@@ -149,6 +149,7 @@ def prometheus(folder: Path, targets: List[str], port: int | None = None) -> Ite
     )
     command: List[str | Path] = [go_tool("prometheus"), f"--config.file={folder}/prometheus.yml", "--log.level=warn"]
     command += [f"--storage.tsdb.path={folder}/tsdb", f"--web.listen-address=127.0.0.1:{port}"]
+    command += ["--scrape.discovery-reload-interval=100ms"]  # 5 s until the first scrape by default
     server = Child("prometheus", command, folder)
     url = f"http://127.0.0.1:{port}"
     try:
