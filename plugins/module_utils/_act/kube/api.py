@@ -48,12 +48,14 @@ class Gone(PlaceError):
 
 
 class Api:
-    """One cluster. `requests` counts what was sent; `clock` and `sleep` come in for tests."""
+    """One cluster. `requests` counts what was sent; `accept` can ask for objects without their content; `clock` and
+    `sleep` come in for tests."""
 
     def __init__(
         self,
         access: Access,
         *,
+        accept: str = JSON,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -61,7 +63,7 @@ class Api:
 
         self.access = access
         self.requests = 0
-        self._clock, self._sleep = clock, sleep
+        self._accept, self._clock, self._sleep = accept, clock, sleep
         self._pool: Any = kubernetes.client.ApiClient(access.configuration).rest_client.pool_manager
 
     def get(self, path: str) -> Object:
@@ -157,7 +159,7 @@ class Api:
     def _once(self, method: str, path: str, body: object, content_type: str, left: float, read: Optional[float]) -> Any:
         import urllib3
 
-        headers = urllib3.HTTPHeaderDict({"Accept": JSON, "User-Agent": "selfheal.delivery"})
+        headers = urllib3.HTTPHeaderDict({"Accept": self._accept, "User-Agent": "selfheal.delivery"})
         for setting in self.access.configuration.auth_settings().values():
             if setting.get("in") == "header" and setting.get("value"):
                 headers[setting["key"]] = setting["value"]
