@@ -113,7 +113,7 @@ def person(name: str, email: str) -> Tuple[str, str]:
 
 def plain(text: str, limit: int = 300) -> str:
     """Text that came from elsewhere, for a message: one line, without userinfo and control characters."""
-    told = _CONTROL.sub(" ", _USERINFO.sub("", text)).strip()
+    told = _CONTROL.sub(" ", _USERINFO.sub("", text)).strip().encode("utf-8", "replace").decode()
     return told if len(told) <= limit else f"{told[:limit]}…"
 
 

@@ -92,7 +92,7 @@ def mark(at_number: int, commit: str, body: str) -> Optional[Mark]:
         data = json.loads(body)
     except ValueError:
         return None
-    if not isinstance(data, dict) or data.get("state") not in STATES or not text(data, "release"):
+    if not commit or not isinstance(data, dict) or data.get("state") not in STATES or not text(data, "release"):
         return None
     return Mark(
         number=at_number,
@@ -154,7 +154,7 @@ class View:
         """What lies there without a record is current under the id of its commit."""
         releases = _releases(self)
         last = self.last
-        unrecorded = self.touched[:12] if self.content else None
+        unrecorded = self.touched[:12] if self.content or self.marks else None
         return Situation(
             current=self._current() or unrecorded,
             releases=tuple(reversed(releases.values())),
