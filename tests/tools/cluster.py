@@ -10,62 +10,78 @@ own eyes, independent of the code under test.
 
 from __future__ import annotations
 
-import itertools
 import json
+import os
 import secrets
 import shutil
 import subprocess
-import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Sequence, TypeVar
+from typing import Any, Dict, Iterator, Mapping
 
 import requests
 from child import Child, free_ports
 from environment import ROOT
 from go_tool import crds, go_tool
-
-Doc = Dict[str, Any]
-Seen = TypeVar("Seen")
+from kube_api import ApiError as ApiError  # for those who have a cluster
+from kube_api import Doc, KubeApi
 
 STAGES = ROOT / "tests/testbed/kwok/stages.yaml"
-USERS = 200  # the static token file is read only once, so users with less rights are made beforehand
-PATCHES = {
-    "merge": "application/merge-patch+json",
-    "strategic": "application/strategic-merge-patch+json",
-    "json": "application/json-patch+json",
-    "apply": "application/apply-patch+yaml",
-}
+OWN = "SELFHEAL_TEST_KUBECONFIG"  # names the kubeconfig of a cluster to test on, instead of one that is started
 
 
-class ApiError(Exception):
-    """An answer of the API server that is no success; `code` is its HTTP status."""
-
-    def __init__(self, method: str, path: str, answer: requests.Response) -> None:
-        super().__init__(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
-        self.code = answer.status_code
+class NotThere(Exception):
+    """What a test wants of the person's own cluster, and it does not have or must not do."""
 
 
-class Cluster:
-    """A control plane that runs; `url` and `kubeconfig` (an admin's, with a token) are for the code under test."""
+class Cluster(KubeApi):
+    """A control plane that runs; `url` and `kubeconfig` (an admin's) are for the code under test."""
+
+    def restart_apiserver(self) -> None:
+        """As after a crash: `kill -9`, then the same port and the same data."""
+        self.kill_apiserver()
+        self.revive_apiserver()
+
+    def kill_apiserver(self) -> None:
+        raise NotThere(f"this test kills the API server, and that of ${OWN} is not ours to kill")
+
+    def revive_apiserver(self) -> None:
+        raise NotThere(f"this test starts the API server, and that of ${OWN} is not ours to start")
+
+    def add_gateway(self) -> None:
+        """The Gateway API's kinds (HTTPRoute and others). No gateway runs: a route is what its weights say."""
+        self._expect("/apis/gateway.networking.k8s.io/v1", "the Gateway API")
+
+    def add_argo(self) -> None:
+        """The kinds of Argo Rollouts, and its controller."""
+        self._expect("/apis/argoproj.io/v1alpha1", "Argo Rollouts")
+
+    def _expect(self, group: str, name: str) -> None:
+        try:
+            self.get(group)
+        except ApiError as error:
+            raise NotThere(f"this test wants {name} on the cluster of ${OWN}: install it there") from error
+
+
+class ControlPlane(Cluster):
+    """One that is started here."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
         self._etcd_port, self._peer_port, self._port = free_ports(3)
-        self.url = f"https://127.0.0.1:{self._port}"
-        self.ca_cert = folder / "certs/apiserver.crt"
-        self.token = secrets.token_hex(16)
-        self._tokens = [secrets.token_hex(16) for _ in range(USERS)]
-        self._next_user = itertools.count()
-        self._plurals: Dict[str, Dict[str, tuple[str, bool]]] = {}
+        self._token = secrets.token_hex(16)
         self._children: Dict[str, Child] = {}
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxy is asked for 127.0.0.1
-        self._session.headers["Authorization"] = f"Bearer {self.token}"
-        self.kubeconfig = self.kubeconfig_with()
-
-    # -- its life
+        cluster = {
+            "server": f"https://127.0.0.1:{self._port}",
+            "certificate-authority": str(folder / "certs/apiserver.crt"),
+        }
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "testbed", "cluster": cluster}],
+            "users": [{"name": "testbed", "user": {"token": self._token}}],
+            "contexts": [{"name": "testbed", "context": {"cluster": "testbed", "user": "testbed"}}],
+        }
+        super().__init__(folder, config)
 
     def run(self) -> None:
         """Start everything, and wait until pods can be scheduled."""
@@ -88,24 +104,17 @@ class Cluster:
         self._session.close()
         shutil.rmtree(self.folder / "etcd", ignore_errors=True)
 
-    def restart_apiserver(self) -> None:
-        """As after a crash: `kill -9`, then the same port and the same data."""
-        self.kill_apiserver()
-        self.revive_apiserver()
-
     def kill_apiserver(self) -> None:
         self._children["kube-apiserver"].kill()
 
     def revive_apiserver(self) -> None:
         self._children["kube-apiserver"].start()
-        self._children["kube-apiserver"].wait_ready(self._answers)
+        self._children["kube-apiserver"].wait_ready(self.answers)
 
     def add_gateway(self) -> None:
-        """The Gateway API's kinds (HTTPRoute and others). No gateway runs: a route is what its weights say."""
         self._define("gateway-api")
 
     def add_argo(self) -> None:
-        """The kinds of Argo Rollouts, and its controller."""
         if "rollouts-controller" in self._children:
             return
         self._define("argo-rollouts")
@@ -161,23 +170,12 @@ class Cluster:
             "--authorization-mode=RBAC",
             "--disable-admission-plugins=ServiceAccount",
         )
-        apiserver.wait_ready(self._answers)
+        apiserver.wait_ready(self.answers)
 
     def _write_credentials(self) -> None:
-        users = [f"{token},user-{number},user-{number}" for number, token in enumerate(self._tokens)]
-        (self.folder / "tokens.csv").write_text(
-            "\n".join([f'{self.token},admin,admin,"system:masters"', *users]) + "\n"
-        )
+        (self.folder / "tokens.csv").write_text(f'{self._token},admin,admin,"system:masters"\n')
         key = ["openssl", "genrsa", "-out", str(self.folder / "service-accounts.key"), "2048"]
         subprocess.run(key, check=True, capture_output=True)
-
-    def _answers(self) -> bool:
-        if not self.ca_cert.exists():
-            return False
-        try:
-            return self._session.get(f"{self.url}/readyz", verify=str(self.ca_cert), timeout=2).ok
-        except (requests.RequestException, OSError):
-            return False
 
     def _nodes_ready(self) -> bool:
         nodes = self.list("/api/v1/nodes")
@@ -186,153 +184,6 @@ class Cluster:
             and not one["spec"].get("taints")
             for one in nodes
         )
-
-    # -- the tests' own eyes and hands; `path` is a raw one, as "/apis/apps/v1/namespaces/x/deployments/y"
-
-    def call(self, method: str, path: str, body: object = None, content_type: str = "application/json") -> Any:
-        """The decoded answer to `body`, a text as it is or data as JSON; raises ApiError for anything but a success."""
-        answer = self._session.request(
-            method,
-            self.url + path,
-            data=body if body is None or isinstance(body, str) else json.dumps(body),
-            headers={"Content-Type": content_type},
-            verify=str(self.ca_cert),
-            timeout=30,
-        )
-        if not answer.ok:
-            raise ApiError(method, path, answer)
-        return answer.json()
-
-    def get(self, path: str) -> Doc:
-        found: Doc = self.call("GET", path)
-        return found
-
-    def list(self, path: str) -> List[Doc]:
-        items: List[Doc] = self.get(path)["items"]
-        return items
-
-    def create(self, path: str, doc: Mapping[str, Any]) -> Doc:
-        made: Doc = self.call("POST", path, doc)
-        return made
-
-    def patch(self, path: str, body: object, kind: str = "merge") -> Doc:
-        """`kind` is one of `PATCHES`."""
-        patched: Doc = self.call("PATCH", path, body, PATCHES[kind])
-        return patched
-
-    def delete(self, path: str) -> None:
-        self.call("DELETE", path)
-
-    def apply(self, docs: Iterable[Mapping[str, Any]], namespace: str = "default") -> List[Doc]:
-        """Create or change each, server-side, as the field manager `testbed`; returns them as they are now.
-
-        Those that name no namespace go into `namespace`.
-        """
-        placed = [{**doc, "metadata": {"namespace": namespace, **doc["metadata"]}} for doc in docs]
-        return [self.patch(f"{self.path_of(doc)}?fieldManager=testbed&force=true", doc, "apply") for doc in placed]
-
-    def path_of(self, doc: Mapping[str, Any]) -> str:
-        """The raw path of a manifest's object."""
-        version, kind, about = doc["apiVersion"], doc["kind"], doc["metadata"]
-        base = f"/apis/{version}" if "/" in version else f"/api/{version}"
-        if kind not in self._plurals.get(base, {}):
-            resources = [each for each in self.get(base)["resources"] if "/" not in each["name"]]
-            self._plurals[base] = {each["kind"]: (each["name"], each["namespaced"]) for each in resources}
-        plural, namespaced = self._plurals[base][kind]
-        place = f"/namespaces/{about['namespace']}" if namespaced else ""
-        return f"{base}{place}/{plural}/{about['name']}"
-
-    def wait(self, predicate: Callable[[], Seen], what: str, timeout: float = 30) -> Seen:
-        """The first true answer of `predicate`, asked every 50 ms; raises AssertionError with `what` in it."""
-        deadline = time.monotonic() + timeout
-        while True:
-            seen = predicate()
-            if seen:
-                return seen
-            if time.monotonic() > deadline:
-                raise AssertionError(f"not within {timeout:g} s: {what}")
-            time.sleep(0.05)
-
-    def namespace(self, prefix: str = "t") -> str:
-        """A fresh namespace with a name of its own."""
-        name = f"{prefix}-{secrets.token_hex(4)}"
-        self.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-        return name
-
-    def wait_available(self, namespace: str, name: str, kind: str = "deployments", timeout: float = 30) -> Doc:
-        """The Deployment, StatefulSet or DaemonSet (plural, small letters), once the newest template is all it runs."""
-        path = f"/apis/apps/v1/namespaces/{namespace}/{kind}/{name}"
-
-        def rolled_out() -> Doc | None:
-            found = self.get(path)
-            return found if _rolled_out(found) else None
-
-        found = self.wait(rolled_out, f"{kind}/{name} is rolled out", timeout)
-        assert found is not None
-        return found
-
-    def pods(self, namespace: str, **labels: str) -> List[Doc]:
-        """The pods of a namespace that are not being deleted, by name."""
-        selector = ",".join(f"{key}={value}" for key, value in labels.items())
-        found = self.list(f"/api/v1/namespaces/{namespace}/pods?labelSelector={selector}")
-        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
-
-    # -- who may do what
-
-    def token_for(self, namespace: str, rules: Sequence[Mapping[str, Any]]) -> Path:
-        """A kubeconfig of a new user who may do in `namespace` what the RBAC `rules` say, and nothing else.
-
-        A rule is as in a Role: `{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]}`.
-        """
-        number = next(self._next_user)
-        user = f"user-{number}"
-        rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": user, "namespace": namespace}}
-        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": user}
-        subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}
-        self.apply(
-            [
-                {**rbac, "kind": "Role", "rules": list(rules)},
-                {**rbac, "kind": "RoleBinding", "roleRef": role, "subjects": [subject]},
-            ]
-        )
-        if rules:
-            self.wait(lambda: self._may(user, namespace, rules[0]), f"{user} may do what {rules[0]} says")
-        return self.kubeconfig_with(token=self._tokens[number], namespace=namespace)
-
-    def _may(self, user: str, namespace: str, rule: Mapping[str, Any]) -> bool:
-        wish = {"group": rule["apiGroups"][0], "resource": rule["resources"][0], "verb": rule["verbs"][0]}
-        review = {
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SubjectAccessReview",
-            "spec": {"user": user, "resourceAttributes": {**wish, "namespace": namespace}},
-        }
-        status = self.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)["status"]
-        return bool(status["allowed"])
-
-    def kubeconfig_with(self, **changes: str) -> Path:
-        """A new kubeconfig, the admin's but for `changes`: server, token, ca_cert, namespace, context, current_context.
-
-        `context` names the one context in it, `current_context` the one that is said to be current. A wrong token, a
-        server that is dead or a file of certificates that is not there are for tests of exactly that.
-        """
-        name = changes.get("context", "testbed")
-        cluster = {
-            "server": changes.get("server", self.url),
-            "certificate-authority": changes.get("ca_cert", str(self.ca_cert)),
-        }
-        context = {"cluster": "testbed", "user": "testbed", "namespace": changes.get("namespace", "default")}
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "testbed", "cluster": cluster}],
-            "users": [{"name": "testbed", "user": {"token": changes.get("token", self.token)}}],
-            "contexts": [{"name": name, "context": context}],
-            "current-context": changes.get("current_context", name),
-        }
-        path = self.folder / f"kubeconfig-{secrets.token_hex(4)}.json"
-        path.write_text(json.dumps(config, indent=1))
-        path.chmod(0o600)
-        return path
 
 
 def _says_ok(url: str) -> bool:
@@ -347,31 +198,37 @@ def _name(crd: str) -> str:
     return next(line for line in crd.splitlines() if line.startswith("  name: "))[len("  name: ") :]
 
 
-def _rolled_out(workload: Doc) -> bool:
-    """By the rules of `kubectl rollout status`."""
-    status, spec = workload["status"], workload["spec"]
-    if status.get("observedGeneration", 0) < workload["metadata"]["generation"]:
-        return False
-    if workload["kind"] == "DaemonSet":
-        wanted = status["desiredNumberScheduled"]
-        return bool(status.get("updatedNumberScheduled", 0) == wanted == status.get("numberAvailable", 0))
-    counts = (status.get(key, 0) for key in ("replicas", "updatedReplicas", "availableReplicas"))
-    return all(int(count) == int(spec["replicas"]) for count in counts)
-
-
 @contextmanager
 def start(folder: Path, *, argo: bool = False, gateway: bool = False) -> Iterator[Cluster]:
-    """A control plane with its logs and data in `folder`; gone at the end, and after a `kill -9` of this process."""
-    cluster = Cluster(folder)
+    """A control plane with its logs and data in `folder`; gone at the end, and after a `kill -9` of this process.
+
+    With $SELFHEAL_TEST_KUBECONFIG nothing is started: its cluster must have whatever the tests want, and pods that
+    live by the stages of `tests/testbed/kwok` (kwokctl makes such clusters).
+    """
+    own = os.environ.get(OWN)
+    cluster = Cluster(folder, _flattened(Path(own))) if own else ControlPlane(folder)
     try:
-        cluster.run()
+        if isinstance(cluster, ControlPlane):
+            cluster.run()
         if gateway:
             cluster.add_gateway()
         if argo:
             cluster.add_argo()
         yield cluster
     finally:
-        cluster.stop()
+        if isinstance(cluster, ControlPlane):
+            cluster.stop()
+
+
+def _flattened(kubeconfig: Path) -> Doc:
+    """The current context of a kubeconfig, with the files that it names in it."""
+    command = [str(go_tool("kubectl")), f"--kubeconfig={kubeconfig}", "config", "view"]
+    command += ["--raw", "--minify", "--flatten", "--output=json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NotThere(f"${OWN}: {done.stderr.strip()}")
+    config: Doc = json.loads(done.stdout)
+    return config
 
 
 # -- manifests

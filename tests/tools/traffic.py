@@ -17,8 +17,9 @@ from typing import Dict, Iterator, List, Mapping, Tuple
 
 import requests
 from child import Child, free_ports
-from cluster import ApiError, Cluster, Doc
+from cluster import Cluster
 from go_tool import go_tool
+from kube_api import ApiError, Doc
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
 
 LOOK_EVERY = 0.3  # seconds

@@ -14,7 +14,8 @@ from typing import Iterable, List
 
 import pytest
 import requests
-from cluster import ApiError, Cluster, daemon_set, deployment, rollout, stateful_set
+from cluster import ApiError, Cluster, NotThere, daemon_set, deployment, rollout, start, stateful_set
+from go_tool import go_tool
 
 # started by a child of the test, which is then killed with its servers running
 STARTER = """
@@ -62,10 +63,20 @@ def test_tags_that_are_never_ready_or_crash_and_a_slow_start(cluster: Cluster, n
 def test_a_user_with_less_rights(cluster: Cluster, namespace: str) -> None:
     rules = [{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list"]}]
     kubeconfig = cluster.token_for(namespace, rules)
-    kubectl = ["kubectl", "--kubeconfig", str(kubeconfig)]
+    kubectl = [str(go_tool("kubectl")), f"--kubeconfig={kubeconfig}"]
     assert subprocess.run([*kubectl, "get", "deployments"], capture_output=True, check=False).returncode == 0
     refused = subprocess.run([*kubectl, "get", "pods"], capture_output=True, text=True, check=False)
     assert "forbidden" in refused.stderr
+
+
+def test_a_cluster_of_ones_own(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFHEAL_TEST_KUBECONFIG", str(cluster.kubeconfig))
+    with start(tmp_path) as own:
+        assert own.url == cluster.url
+        assert own.list("/api/v1/namespaces")
+        with pytest.raises(NotThere, match="not ours to kill"):
+            own.restart_apiserver()
+    assert cluster.answers()
 
 
 def test_the_api_server_comes_back_with_the_same_data(cluster: Cluster, namespace: str) -> None:
