@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import traceback
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
@@ -40,6 +41,7 @@ from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     plain,
     targets_of,
 )
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._pods import Crowd, CrowdSource, listers_of
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._watch import (
     HISTORY,
     HISTORY_STEP,
@@ -94,11 +96,19 @@ class ActionModule(ControllerAction):
             return {"changed": False, "next": UNDO, "verdict": "inconclusive", "reason": "error", "msg": msg}
 
     def _looked(self, options: Facts, policy: Policy, task_vars: Facts) -> Facts:
-        targets = targets_of(options["service"], options["group"], places_of(options["group"], task_vars), task_vars)
+        places = places_of(options["group"], task_vars)
         with ExitStack() as stack:
             ledger = stack.enter_context(closing(ledger_from(options)))
-            takers, pasts = self._sources(asked(policy, targets), stack, task_vars)
-            hands = Hands(ledger, takers, pasts=pasts, say=_say, page=display.warning, ttl=options["lease_ttl"])
+            hands = Hands(ledger, (), say=_say, page=display.warning, ttl=options["lease_ttl"])
+            if policy.by_pods:
+                crowd = Crowd(listers_of(options["group"], policy, places, task_vars), options["release"], _say)
+                crowd.cast()
+                takers, pasts = self._crowd_sources(policy, crowd, stack, task_vars)
+                hands = replace(hands, takers=takers, pasts=pasts, cast=crowd.cast)
+            else:
+                targets = targets_of(options["service"], options["group"], places, task_vars)
+                takers, pasts = self._sources(asked(policy, targets), stack, task_vars)
+                hands = replace(hands, takers=takers, pasts=pasts)
             return self._watch(options, policy, hands)
 
     def _watch(self, options: Facts, policy: Policy, hands: Hands) -> Facts:
@@ -110,7 +120,8 @@ class ActionModule(ControllerAction):
             rollout = None
         if options["phase"] == "verify":
             with LeaseKeeper(lambda: ledger_from(options), lease_from(options["lease"]), ttl=hands.ttl):
-                report = verify(hands, policy, _went_back(options), _levels(rollout))
+                back = hands.cast()[1] if hands.cast else _went_back(options)
+                report = verify(hands, policy, back, _levels(rollout))
             return {"changed": False, **report.as_dict()}
         if rollout is None:
             raise OptionError(f"there is no rollout {options['rollout']!r} in the ledger", mend="Begin it first")
@@ -118,7 +129,7 @@ class ActionModule(ControllerAction):
 
     def _bake(self, options: Facts, policy: Policy, hands: Hands, rollout: Rollout) -> Facts:
         step = plain(options["step"])
-        scene = Scene(int(step["index"]), tuple(step["canary"]), tuple(step["baseline"]))
+        scene = Scene(int(step["index"]), *_arms(hands, step), _routed(policy, step))
         judged, note = policy, ""
         if not scene.baseline:
             judged, note = with_history(policy, _passed_levels(hands, rollout))
@@ -143,6 +154,21 @@ class ActionModule(ControllerAction):
         samplers = [stack.enter_context(ask.sampler()) for ask in asks]
         pasts: List[Past] = [partial(sampler.history, HISTORY, HISTORY_STEP) for sampler in samplers]
         return [sampler.sample for sampler in samplers], pasts
+
+    def _crowd_sources(
+        self, policy: Policy, crowd: Crowd, stack: ExitStack, task_vars: Facts
+    ) -> Tuple[List[Taker], List[Past]]:
+        """The same for pods, who are others at each look."""
+        sources = [CrowdSource(policy, index, crowd) for index in range(len(asked(policy, crowd.targets())))]
+        if self._connection.transport != "local":
+            return [partial(self._crowd_from_gate, source, task_vars) for source in sources], []
+        for source in sources:
+            stack.enter_context(closing(source))
+        pasts: List[Past] = [partial(source.history, HISTORY, HISTORY_STEP) for source in sources]
+        return [source.sample for source in sources], pasts
+
+    def _crowd_from_gate(self, source: CrowdSource, task_vars: Facts) -> Sample:
+        return source.seen(self._from_gate(source.ask(), task_vars))
 
     def _from_gate(self, ask: Asked, task_vars: Facts) -> Sample:
         """A gate host that cannot be reached measures nothing; it does not end the bake."""
@@ -185,6 +211,18 @@ def _passed_levels(hands: Hands, rollout: Rollout) -> Dict[str, float]:
             values = {str(gate["gate"]): gate.get("value") for gate in gates if isinstance(gate, Mapping)}
             return {gate: float(value) for gate, value in values.items() if isinstance(value, (int, float))}
     return {}
+
+
+def _arms(hands: Hands, step: Mapping[str, Any]) -> Tuple[Tuple[str, ...], Tuple[str, ...]]:
+    """The pods that are there now, or the step's places."""
+    return hands.cast() if hands.cast else (tuple(step["canary"]), tuple(step["baseline"]))
+
+
+def _routed(policy: Policy, step: Mapping[str, Any]) -> float | None:
+    """The share of requests that a route gives the canary; without a route, pods share them evenly."""
+    options, shares = policy.plain.get("backend_options"), list((step.get("shares") or {}).values())
+    routed = isinstance(options, Mapping) and options.get("route")
+    return shares[0] / 100 if routed and len(shares) == 1 and shares[0] < 100 else None
 
 
 def _would(options: Facts, policy: Policy) -> str:

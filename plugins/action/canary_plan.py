@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any, Dict, List, Mapping, Sequence
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.model import release_id
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.steps import Step, Walk, walk
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.steps import Size, Step, Walk, walk, with_traffic
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.spec import Policy, parse_policy
@@ -21,6 +21,9 @@ from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     plain,
     targets_of,
 )
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._pods import pod_targets
+
+DEFAULT_TRAFFIC: Sequence[Size] = (10, 50)
 
 
 class ActionModule(ControllerAction):
@@ -33,6 +36,7 @@ class ActionModule(ControllerAction):
         "release": {"type": "str", "required": True},
         "kind": {"type": "str", "choices": ["canary", "watch"], "default": "canary"},
         "steps": {"type": "list", "elements": "raw", "default": ["100%"]},
+        "traffic_steps": {"type": "raw", "default": "auto"},
         "holdback": {"type": "int", "default": 1},
         "first_release": {"type": "bool", "default": False},
         "forget": {"type": "list", "elements": "str", "default": []},
@@ -48,21 +52,31 @@ class ActionModule(ControllerAction):
         self._refuse_broken_promises(places, task_vars)
         policy = parse_policy(plain(options["policy"]), options["service"])
         _refuse_shared_pages(policy)
-        targets = targets_of(options["service"], options["group"], places, task_vars)
-        if options["resume"]:
-            return {"changed": False, "targets": targets, **_resumed(plain(options["resume"]))}
-        self._refuse_forgotten(options, places)
         states = {place: plain(options["states"].get(place) or {}) for place in places}
+        planned = self._plan(options, policy, places, states)
+        if policy.by_pods:
+            targets = [target for place in places for target in pod_targets(place, states[place], len(places))]
+        else:
+            targets = targets_of(options["service"], options["group"], places, task_vars)
+        sizes = [_size(step, states, by_pods=policy.by_pods) for step in planned["steps"]]
+        return {"changed": False, "targets": targets, "sizes": sizes, **planned}
+
+    def _plan(
+        self, options: Facts, policy: Policy, places: List[str], states: Mapping[str, Mapping[str, Any]]
+    ) -> Facts:
+        if options["resume"]:
+            return _resumed(plain(options["resume"]))
+        self._refuse_forgotten(options, places)
         if options["kind"] == "watch":
-            return {"changed": False, "targets": targets, **_watched(options, policy.plain, states)}
+            return _watched(options, policy.plain, states)
         _refuse_bad(options, states)
         ahead = [place for place in places if _current(states[place]) == options["release"]]
         if len(ahead) == len(places) and all(_is_good(states[place]) for place in places):
             text = f"every place already runs {options['release']}, known good: nothing to do"
-            return {"changed": False, "targets": targets, "steps": [], "holdback": [], "before": {}, "msg": text}
+            return {"steps": [], "holdback": [], "before": {}, "msg": text}
         before = _ways_back(states, options["release"], first=options["first_release"])
-        way = _way(options, places, ahead)
-        return {"changed": False, "targets": targets, **_planned(policy.plain, way, before)}
+        way = _way(options, places, ahead, _traffic(options, policy, states))
+        return _planned(policy.plain, way, before)
 
     def _refuse_broken_promises(self, places: Sequence[str], task_vars: Mapping[str, Any]) -> None:
         """Refuse play keywords and limits under which places could stay on a bad release."""
@@ -112,6 +126,11 @@ class ActionModule(ControllerAction):
 
 def _refuse_shared_pages(policy: Policy) -> None:
     """Only the policy's own source is rendered for each place: a gate's page would be one and the same for all."""
+    if policy.by_pods and any(policy.source_of(gate).get("type") == "exposition" for gate in policy.gates):
+        raise OptionError(
+            f"the pods of backend {policy.backend} come and go, so no url of theirs can be written down to scrape",
+            mend="Ask a metrics server that follows them: source {type: prometheus, url: …}",
+        )
     for gate in policy.gates:
         if gate.ask.source is not None and gate.ask.source.get("type") == "exposition":
             raise OptionError(
@@ -120,12 +139,41 @@ def _refuse_shared_pages(policy: Policy) -> None:
             )
 
 
-def _way(options: Facts, places: List[str], ahead: List[str]) -> Walk:
+def _way(options: Facts, places: List[str], ahead: List[str], traffic: Sequence[Size]) -> Walk:
     if options["first_release"]:
         # nothing old to compare with: one step over everything, judged by limits alone
         return walk(["100%"], places, holdback=0)
     behind = [place for place in places if place not in ahead]
-    return walk(options["steps"], ahead + behind, holdback=options["holdback"], ahead=len(ahead))
+    # where a part of each place's traffic stays on the old release, no place has to be held back
+    holdback = 0 if traffic else options["holdback"]
+    return with_traffic(walk(options["steps"], ahead + behind, holdback=holdback, ahead=len(ahead)), traffic)
+
+
+def _traffic(options: Facts, policy: Policy, states: Mapping[str, Mapping[str, Any]]) -> Sequence[Size]:
+    """The shares inside each place: as given, else where the place's own Rollout pauses, else two."""
+    wanted = plain(options["traffic_steps"])
+    given = None if wanted == "auto" else wanted if isinstance(wanted, list) else [wanted]
+    backend_options = policy.plain.get("backend_options")
+    told = backend_options.get("strategy") if isinstance(backend_options, Mapping) else None
+    strategy = str(told or "canary")
+    shared = policy.by_pods and strategy == "canary"
+    if given and not shared:
+        how = f"strategy {strategy}" if policy.by_pods else f"backend {policy.backend}"
+        raise OptionError(f"{how} cannot give a release a share of a place's traffic", mend="Remove traffic_steps")
+    if given is not None or not shared:
+        return given or ()
+    pauses = [set(state.get("pauses") or ()) for state in states.values()]
+    common = sorted(set.intersection(*pauses)) if pauses else []
+    return [share for share in common if 0 < share < 100] or DEFAULT_TRAFFIC
+
+
+def _size(step: Mapping[str, Any], states: Mapping[str, Mapping[str, Any]], *, by_pods: bool) -> int:
+    """How many of the targets have the release in this step, as far as can be told before it."""
+    if not by_pods:
+        return len(step["canary"])
+    shares = step.get("shares") or {}
+    pods = {place: len(states.get(place, {}).get("pods") or ()) for place in step["canary"]}
+    return sum(max(1, round(pods[place] * shares.get(place, 100.0) / 100)) for place in step["canary"])
 
 
 def _watched(options: Facts, policy: Mapping[str, object], states: Mapping[str, Mapping[str, Any]]) -> Facts:
@@ -240,8 +288,12 @@ def _named(places: Sequence[str]) -> str:
     return f"{shown} and {len(places) - 5} more" if len(places) > 5 else shown
 
 
+def _shared(step: Step) -> Sequence[str]:
+    return [f"{place} {share:g} %" for place, share in step.shares.items()]
+
+
 def _text(way: Walk, before: Mapping[str, str]) -> str:
-    parts = [f"{step.index}/{step.of}: {_named(step.places or step.canary)}" for step in way.steps]
+    parts = [f"{step.index}/{step.of}: {_named(_shared(step) or step.places or step.canary)}" for step in way.steps]
     back = ", ".join(sorted(set(before.values()))) or "nothing (a first release)"
     held = f"; held back until the last bake passes: {_named(way.holdback)}" if way.holdback else ""
     return f"steps {'; '.join(parts)}{held}; the way back is {back}"

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: selfheal.delivery contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Intent, lease and outcome of a change to one place; the change itself is the module of the same name."""
+"""Intent, lease and outcome of a change to one place; the change itself is a module, the one of the place's backend."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import os
 import tarfile
 import tempfile
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.options import ARGUMENTS
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.options import ARGUMENTS, RELEASES_REQUIRED_IF
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import REQUIRED_IF
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._backends import change_of
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import Facts
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._record import RecordedAction, spec_of
 
@@ -23,9 +24,19 @@ class ActionModule(RecordedAction):
     TRANSFERS_FILES = True
     MODULE = "selfheal.delivery.release"
     SPEC = spec_of(ARGUMENTS)
-    REQUIRED_IF = REQUIRED_IF
+    REQUIRED_IF = (*REQUIRED_IF, *RELEASES_REQUIRED_IF)
 
     def change(self, options: Facts, given: Facts, task_vars: Facts) -> Facts:
+        if options["backend"] != "releases":
+            module, arguments = change_of(options["backend"], options, given)
+            result: Facts = self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
+            return result
+        if options["share"] < 100:
+            raise OptionError("a machine runs one release at a time, without a share of another", mend="Remove share")
+        return self._brought(options, given, task_vars)
+
+    def _brought(self, options: Facts, given: Facts, task_vars: Facts) -> Facts:
+        """Run the module on the machine, with the content of the release brought there."""
         given = {name: value for name, value in given.items() if name not in COPYING}
         packed = ""
         try:

@@ -70,11 +70,18 @@ options:
   steps:
     description:
       - How many places have the release after each step, as numbers or shares such as V(25%). Shares round up, equal
-        steps
         merge, and a last step short of all places is followed by one of all.
     type: list
     elements: raw
     default: ["100%"]
+  traffic_steps:
+    description:
+      - The percentages of each place's traffic that the release walks through, where a place is a cluster and old and new
+        can serve side by side. Between places, O(steps) go on as ever.
+      - V(auto) are the weights at which every place's Rollout pauses, and V([10, 50]) for a Deployment. An empty list
+        gives each place the release whole.
+    type: raw
+    default: auto
   holdback:
     description: How many places stay on the old release until the last bake has passed, so that there is something to
       compare with.
@@ -128,7 +135,7 @@ steps:
   returned: success
   type: list
   elements: dict
-  sample: [{index: 1, of: 2, places: [web1], canary: [web1], baseline: [web2, web3, web4]}]
+  sample: [{index: 1, of: 2, places: [web1], canary: [web1], baseline: [web2, web3, web4], shares: {}}]
 holdback:
   description: The places that get the release after the last bake has passed.
   returned: success
@@ -145,8 +152,14 @@ intent:
   returned: when there is something to do
   type: dict
   sample: {fleet: [web1, web2], before: {web1: 1.0.0, web2: 1.0.0}}
+sizes:
+  description: How many of the targets have the release in each step, as far as can be told before it.
+  returned: success
+  type: list
+  elements: int
+  sample: [1, 3]
 targets:
-  description: Where each place is measured.
+  description: Where each place is measured, or each of its pods.
   returned: success
   type: list
   elements: dict

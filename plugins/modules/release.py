@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: release
-short_description: Put a release on a machine, take it back, or mark it known good
+short_description: Put a release on a place, take it back, or mark it known good
 version_added: 1.0.0
 author:
   - selfheal.delivery contributors (@selfheal-delivery)
@@ -41,6 +41,26 @@ attributes:
   idempotent:
     support: full
 options:
+  backend:
+    description:
+      - What the place is. V(releases) is a folder on a machine, which is what the description above is about.
+      - The others are done by modules of their own, which are handed this one's wishes and O(backend_options).
+        V(deployment) is done by M(selfheal.delivery.kubernetes_rollout), V(argo_rollout) by
+        M(selfheal.delivery.argo_rollout), V(helm) by M(selfheal.delivery.helm_release) and V(git) by
+        M(selfheal.delivery.git_release).
+    type: str
+    choices: [releases, deployment, argo_rollout, helm, git]
+    default: releases
+  backend_options:
+    description: The options of the module that O(backend) stands for, which say where the release goes to.
+    type: dict
+    default: {}
+  share:
+    description:
+      - The percentage of the place's traffic that O(release) gets with O(state=deployed), where old and new can serve
+        side by side, which are V(deployment) and V(argo_rollout).
+    type: float
+    default: 100.0
   service:
     description: The service that is changed, as the ledger knows it. Always needed.
     type: str
@@ -55,10 +75,10 @@ options:
     default: 60.0
   path:
     description:
-      - The absolute path of the folder that holds C(releases), C(shared) and C(current).
+      - The absolute path of the folder that holds C(releases), C(shared) and C(current). Required for
+        O(backend=releases).
       - It is made when it is not there and O(src) is given.
     type: path
-    required: true
   release:
     description:
       - The id of the release, one version of what is deployed. 1 to 128 letters, digits and C(. _ + ~ -), with a letter
@@ -282,13 +302,19 @@ from typing import NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.options import ARGUMENTS, change
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.options import (
+    ARGUMENTS,
+    RELEASES_REQUIRED_IF,
+    change,
+)
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import REQUIRED_IF
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.run import run_change
 
 
 def main() -> NoReturn:
-    module = AnsibleModule(argument_spec=ARGUMENTS, required_if=REQUIRED_IF, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=ARGUMENTS, required_if=REQUIRED_IF + RELEASES_REQUIRED_IF, supports_check_mode=True
+    )
     run_change(module, lambda called: change(called.params, dry=called.check_mode).as_dict())
 
 

@@ -8,21 +8,39 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: release_info
-short_description: Tell which releases are on a machine, and what is known of them
+short_description: Tell which releases are on a place, and what is known of them
 version_added: 1.0.0
 author:
   - selfheal.delivery contributors (@selfheal-delivery)
 description:
   - Reads what M(selfheal.delivery.release) keeps below O(path), without a lock and without changing anything.
+  - For another O(backend) it is the info module of that backend that answers, with facts of the same names.
   - Needs Python 3.9 or newer on the machine, and nothing besides it.
 extends_documentation_fragment:
   - selfheal.delivery.attributes
   - selfheal.delivery.attributes.info
+attributes:
+  action:
+    description: Has an action plugin, which runs on the controller.
+    support: full
 options:
+  backend:
+    description:
+      - What the place is. V(releases) is a folder on a machine.
+      - The others are asked by M(selfheal.delivery.kubernetes_rollout_info) for V(deployment) and V(argo_rollout), by
+        M(selfheal.delivery.helm_release_info) for V(helm) and by M(selfheal.delivery.git_release_info) for V(git).
+    type: str
+    choices: [releases, deployment, argo_rollout, helm, git]
+    default: releases
+  backend_options:
+    description: The options of the module that changes the place; those that say where it is are used.
+    type: dict
+    default: {}
   path:
-    description: The absolute path of the folder that holds C(releases), C(shared) and C(current).
+    description:
+      - The absolute path of the folder that holds C(releases), C(shared) and C(current). Required for
+        O(backend=releases).
     type: path
-    required: true
 seealso:
   - module: selfheal.delivery.release
 """
@@ -162,12 +180,16 @@ from typing import NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.options import INFO_ARGUMENTS, look
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.options import (
+    INFO_ARGUMENTS,
+    RELEASES_REQUIRED_IF,
+    look,
+)
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.run import run
 
 
 def main() -> NoReturn:
-    module = AnsibleModule(argument_spec=INFO_ARGUMENTS, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=INFO_ARGUMENTS, required_if=RELEASES_REQUIRED_IF, supports_check_mode=True)
     run(module, lambda called: look(called.params))
 
 

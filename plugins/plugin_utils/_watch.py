@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import LeaseError, StoreError
@@ -59,6 +59,8 @@ class Hands:
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
     parent: Callable[[], int] = os.getppid
+    # where pods come and go: who has the release now and who has not
+    cast: Optional[Callable[[], Tuple[Tuple[str, ...], Tuple[str, ...]]]] = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Scene:
     index: int
     canary: Tuple[str, ...]
     baseline: Tuple[str, ...]
+    share: Optional[float] = None  # of the requests, 0..1, that the canary is meant to get, where a route sets it
 
 
 class Eyes:
@@ -175,14 +178,24 @@ class Watch:
         return self._progress.elapsed
 
     def _begin(self) -> None:
+        self._recast()
         progress, scene = self._progress, self._scene
         if progress.step == 0:
             self._learn()
-        fresh = [place for place in scene.canary if place not in progress.since]
-        self._eyes.reset(fresh)
-        progress.since.update(dict.fromkeys(fresh, progress.elapsed))
+        self._welcome()
         progress.step = scene.index
-        self._bake.begin_step(scene.index, progress.elapsed, scene.canary)
+        self._bake.begin_step(scene.index, progress.elapsed, scene.canary, share=scene.share)
+
+    def _recast(self) -> None:
+        if self._hands.cast is not None:
+            canary, baseline = self._hands.cast()
+            self._scene = replace(self._scene, canary=canary, baseline=baseline)
+
+    def _welcome(self) -> None:
+        """What is new on the canary's side runs the release from now on."""
+        fresh = [place for place in self._scene.canary if place not in self._progress.since]
+        self._eyes.reset(fresh)
+        self._progress.since.update(dict.fromkeys(fresh, self._progress.elapsed))
 
     def _learn(self) -> None:
         """Show the gates the past of the places that are still on the old release, where a source remembers it."""
@@ -235,6 +248,8 @@ class Watch:
             return ()
 
     def _look(self) -> BakeReport:
+        self._recast()
+        self._welcome()
         gates, alive, down = self._eyes.look()
         self._tick()
         elapsed, warm_up = self._progress.elapsed, self._policy.bake.warm_up

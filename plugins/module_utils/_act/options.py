@@ -17,7 +17,7 @@ from .model import KNOWN_GOOD, PROMOTED, Outcome, number, text
 from .place import Changes, Hands, Layout, NoHands
 from .releases import ReleasesBackend
 from .service import Restart, argv_of, service_argv
-from .wishes import CONTROLLER, WISHES, Spec, deploy_of, promote_of, rollback_of
+from .wishes import CONTROLLER, DISPATCH, WISHES, Spec, deploy_of, promote_of, rollback_of
 
 _RESTART: Spec = {
     "command": {"type": "raw"},
@@ -36,7 +36,8 @@ _HEALTH: Spec = {
 ARGUMENTS: Spec = {
     **CONTROLLER,
     **WISHES,
-    "path": {"type": "path", "required": True},
+    **DISPATCH,
+    "path": {"type": "path"},
     "src": {"type": "path"},
     "remote_src": {"type": "bool", "default": False},
     "shared": {"type": "list", "elements": "str", "default": []},
@@ -54,7 +55,12 @@ ARGUMENTS: Spec = {
     },
     "lock_timeout": {"type": "float", "default": 10.0},
 }
-INFO_ARGUMENTS: Spec = {"path": {"type": "path", "required": True}}
+INFO_ARGUMENTS: Spec = {
+    "backend": DISPATCH["backend"],
+    "backend_options": DISPATCH["backend_options"],
+    "path": {"type": "path"},
+}
+RELEASES_REQUIRED_IF = [("backend", "releases", ["path"])]
 
 
 def change(params: Mapping[str, object], *, dry: bool, checkpoint: Checkpoint = nowhere) -> Outcome:

@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Dict, List, Sequence, Tuple, Union
+from dataclasses import dataclass, field, replace
+from typing import Dict, List, Mapping, Sequence, Tuple, Union
 
 from .._errors import OptionError
 
@@ -22,6 +22,8 @@ class Step:
     places: Tuple[str, ...]
     canary: Tuple[str, ...]
     baseline: Tuple[str, ...]
+    # percent of the traffic inside a place, by place; what is not named gets the release whole
+    shares: Mapping[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> Dict[str, object]:
         return {
@@ -30,6 +32,7 @@ class Step:
             "places": list(self.places),
             "canary": list(self.canary),
             "baseline": list(self.baseline),
+            "shares": dict(self.shares),
         }
 
 
@@ -63,6 +66,39 @@ def walk(sizes: Sequence[Size], places: Sequence[str], *, holdback: int = 1, ahe
             )
     merged = sorted({max(count, ahead) for count in counts} | {len(places)})
     return _cut(merged, tuple(places), max(0, min(holdback, len(places) - max(1, ahead))))
+
+
+def with_traffic(way: Walk, shares: Sequence[Size]) -> Walk:
+    """Walk the share inside each step's places too: `[10, 50]` is 10 %, then 50 % of the traffic in each of them.
+
+    The places of the steps before get the release whole when the next step begins. What is left of the last share is
+    for the promotion, so that old pods are there to compare with until the last bake has passed; with 100 as the last
+    share they are not. Raises `OptionError` for shares that are no percentages, or that do not grow.
+    """
+    percents = [_percent(share) for share in shares]
+    for earlier, later in zip(percents, percents[1:]):
+        if later <= earlier:
+            raise OptionError(f"traffic step {later:g} does not follow {earlier:g}", mend="Traffic steps only grow")
+    steps: List[Step] = []
+    for step in way.steps if percents else ():
+        for nth, percent in enumerate(percents):
+            whole = [place for place in step.canary if place not in step.places] if nth == 0 else []
+            given = {**dict.fromkeys(whole, 100.0), **dict.fromkeys(step.places, percent)}
+            steps.append(replace(step, places=tuple(given), shares=given))
+    if not percents:
+        return way
+    return Walk(tuple(replace(step, index=nth, of=len(steps)) for nth, step in enumerate(steps, start=1)), way.holdback)
+
+
+def _percent(share: Size) -> float:
+    text = str(share).strip()
+    try:
+        percent = float(text[:-1] if text.endswith("%") else text)
+    except ValueError:
+        raise OptionError(f"traffic step {share!r} is no percentage", mend='Write 10 or "10%"') from None
+    if isinstance(share, bool) or not 0 < percent <= 100:
+        raise OptionError(f"traffic step {share!r} is not above 0 and at most 100", mend='Write 10 or "10%"')
+    return percent
 
 
 def _count(size: Size, places: int) -> int:

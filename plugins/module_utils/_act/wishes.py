@@ -46,6 +46,13 @@ WISHES: Spec = {
     "before": {"type": "str"},
     "token": {"type": "int", "no_log": False},
 }
+# how the roles name the backend of a policy; its own options travel as one mapping
+BACKENDS = ("releases", "deployment", "argo_rollout", "helm", "git")
+DISPATCH: Spec = {
+    "backend": {"type": "str", "choices": list(BACKENDS), "default": BACKENDS[0]},
+    "backend_options": {"type": "dict", "default": {}},
+    "share": {"type": "float", "default": 100.0},
+}
 REQUIRED_IF = [("state", DEPLOYED, ["release"]), ("state", PROMOTED, ["release"]), ("undo", True, ["rollout"])]
 
 

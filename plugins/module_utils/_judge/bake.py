@@ -344,6 +344,7 @@ class Bake:
             raise OptionError(f"unknown command {name!r}{nearest(name, COMMANDS)}", mend=f"Use {', '.join(COMMANDS)}")
         if self._phase in OVER:
             raise DeliveryError(f"{name}: this bake is over: {self._phase}", service=self.policy.service)
+        self._page = False  # the look before has paged already
         why = f" by {by}" + (f": {reason}" if reason else "")
         if name == "hold":
             self._calm = None

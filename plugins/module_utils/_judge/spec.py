@@ -18,9 +18,12 @@ from .presets import DEFAULT_PRESET, PRESETS
 
 JUDGE_KEYS = ("source", "preset", "alpha", "traffic", "bake", "gates")
 # a service's policy stands in one mapping; these keys are for the other rooms, which check them
-DELIVERY_KEYS = ("owner", "runbook", "backend", "path", "restart", "health", "keep", "shared")
+DELIVERY_KEYS = ("owner", "runbook", "backend", "backend_options", "path", "restart", "health", "keep", "shared")
 POLICY_KEYS = JUDGE_KEYS + DELIVERY_KEYS
 SOURCES = ("exposition", "prometheus")
+BACKENDS = ("releases", "deployment", "argo_rollout", "helm", "git")
+# inside a place of these, old and new pods run side by side, and each pod is measured on its own
+POD_BACKENDS = ("deployment", "argo_rollout")
 ON_UNDECIDED = ("hold", "pass", "undo")
 ON_WEAK = ("undo", "hold")
 DIRECTIONS = ("increase", "decrease", "either")
@@ -165,11 +168,18 @@ class Policy:
     traffic: Optional[float]  # expected requests per second over all places
     bake: BakeSpec
     gates: Tuple[GateSpec, ...]
+    backend: str = "releases"
     plain: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
 
+    @property
+    def by_pods(self) -> bool:
+        """Is each pod measured, rather than each place?"""
+        return self.backend in POD_BACKENDS
+
     def source_of(self, gate: GateSpec) -> Mapping[str, object]:
-        """Where this gate's numbers come from."""
-        return gate.ask.source if gate.ask.source is not None else self.source
+        """Where this gate's numbers come from. A metrics server tells pods apart by their label `pod`."""
+        source = gate.ask.source if gate.ask.source is not None else self.source
+        return {"place_label": "pod", **source} if self.by_pods else source
 
 
 def parse_policy(raw: object, service: str) -> Policy:
@@ -201,6 +211,7 @@ def _policy(raw: object, service: str) -> Policy:
         traffic=part.maybe("traffic", above=0.0),
         bake=_bake(part.get("bake")),
         gates=gates,
+        backend=part.choice("backend", BACKENDS, "releases"),
         plain=part.plain(),
     )
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.steps import walk
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.steps import walk, with_traffic
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
 
 Size = Union[int, str]
@@ -51,6 +51,7 @@ def test_a_holdback_stays_old_while_the_last_step_bakes() -> None:
         "places": ["web1"],
         "canary": ["web1"],
         "baseline": ["web2", "web3", "web4"],
+        "shares": {},
     }
 
 
@@ -110,3 +111,25 @@ def test_every_place_gets_the_release_once_and_steps_only_grow(data: st.DataObje
         assert not set(places[:ahead]) & set(step.baseline)
     assert way.steps[-1].baseline == way.holdback
     assert len(way.holdback) == min(holdback, len(places) - max(1, ahead))
+
+
+def test_traffic_walks_inside_each_steps_places_and_the_places_before_get_the_release_whole() -> None:
+    way = with_traffic(walk([1, "100%"], ["eu", "us"], holdback=0), [10, "50%"])
+    assert [(step.index, step.of, step.places, dict(step.shares)) for step in way.steps] == [
+        (1, 4, ("eu",), {"eu": 10.0}),
+        (2, 4, ("eu",), {"eu": 50.0}),
+        (3, 4, ("eu", "us"), {"eu": 100.0, "us": 10.0}),
+        (4, 4, ("us",), {"us": 50.0}),
+    ]
+    assert [step.canary for step in way.steps] == [("eu",), ("eu",), ("eu", "us"), ("eu", "us")]
+
+
+def test_without_traffic_steps_a_way_stays_as_it_is() -> None:
+    way = walk([1, "100%"], ["eu", "us"])
+    assert with_traffic(way, []) == way
+
+
+@pytest.mark.parametrize("shares", [[0], [101], ["half"], [True], [50, 10], [10, 10], [float("nan")]])
+def test_shares_that_are_none_or_do_not_grow_are_refused(shares: list[object]) -> None:
+    with pytest.raises(OptionError):
+        with_traffic(walk(["100%"], ["eu"]), shares)  # type: ignore[arg-type]

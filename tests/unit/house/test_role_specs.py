@@ -86,7 +86,7 @@ def test_the_defaults_pass_the_roles_own_validation(role: str) -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_every_option_that_is_not_required_has_a_documented_type(role: str) -> None:
     for name, option in options(role).items():
-        assert option["type"] in ("str", "bool", "int", "float", "list", "dict", "path"), name
+        assert option["type"] in ("str", "bool", "int", "float", "list", "dict", "path", "raw"), name
         assert option["description"], name
         assert (option["type"] == "list") == ("elements" in option), name
 

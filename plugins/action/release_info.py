@@ -1,0 +1,23 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask the info module of the place's backend."""
+
+from __future__ import annotations
+
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.options import INFO_ARGUMENTS, RELEASES_REQUIRED_IF
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._backends import info_of
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import ControllerAction, Facts
+
+
+class ActionModule(ControllerAction):
+    SPEC = INFO_ARGUMENTS
+    REQUIRED_IF = RELEASES_REQUIRED_IF
+
+    def act(self, options: Facts, task_vars: Facts) -> Facts:
+        if options["backend"] == "releases":
+            told: Facts = self._execute_module(task_vars=task_vars)
+            return told
+        module, arguments = info_of(options["backend"], options)
+        told = self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
+        return told

@@ -1,0 +1,81 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which modules stand for the backend that a policy names, and what of a task is theirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Mapping, Tuple
+
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.connection import CONNECTION
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import CONTROLLER, WISHES
+from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import Facts, plain
+
+_CLUSTER = tuple(name for option, spec in CONNECTION.items() for name in (option, *spec.get("aliases", ())))
+
+
+@dataclass(frozen=True)
+class BackendModules:
+    """`where` are the options that say which place it is: all that an info module takes."""
+
+    change: str
+    info: str
+    where: Tuple[str, ...]
+    shares: bool = False  # can old and new serve side by side in one place?
+    fixed: Tuple[Tuple[str, str], ...] = ()  # what the info module has to be told besides
+
+
+MODULES: Mapping[str, BackendModules] = {
+    "deployment": BackendModules(
+        "kubernetes_rollout", "kubernetes_rollout_info", (*_CLUSTER, "namespace", "name", "kind"), shares=True
+    ),
+    "argo_rollout": BackendModules(
+        "argo_rollout",
+        "kubernetes_rollout_info",
+        (*_CLUSTER, "namespace", "name"),
+        shares=True,
+        fixed=(("kind", "Rollout"),),
+    ),
+    "helm": BackendModules("helm_release", "helm_release_info", (*_CLUSTER, "namespace", "name", "binary_path")),
+    "git": BackendModules(
+        "git_release", "git_release_info", ("repository", "branch", "path", "key_file", "timeout", "service")
+    ),
+}
+COLLECTION = "selfheal.delivery."
+
+
+def change_of(backend: str, options: Facts, given: Facts) -> Tuple[str, Facts]:
+    """The module that changes a place of this backend, and its options: the task's wishes and backend_options."""
+    modules, own = MODULES[backend], _own(options)
+    wishes = {name: value for name, value in given.items() if name in WISHES}
+    if modules.shares:
+        wishes["share"] = options["share"]
+        if backend == "deployment":
+            # what was begun beside the stable one is found again in every later task
+            own.setdefault("strategy", "canary")
+    elif options["share"] < 100:
+        raise OptionError(f"backend {backend} cannot give a release a share of a place's traffic", mend="Remove share")
+    return COLLECTION + modules.change, {**own, **wishes}
+
+
+def info_of(backend: str, options: Facts) -> Tuple[str, Facts]:
+    """The module that looks at a place of this backend, and its options."""
+    modules = MODULES[backend]
+    where = {name: value for name, value in _own(options).items() if name in modules.where}
+    return COLLECTION + modules.info, {**where, **dict(modules.fixed)}
+
+
+def _own(options: Facts) -> Facts:
+    own: Facts = plain(options["backend_options"])
+    if not own:
+        raise OptionError(
+            f"backend {options['backend']} needs backend_options", mend="They say which object it is, and where"
+        )
+    foreign = sorted(name for name in own if name in WISHES or name in CONTROLLER)
+    if foreign:
+        raise OptionError(
+            f"backend_options has {', '.join(foreign)}, which the task itself says", mend="Remove it there"
+        )
+    return own
