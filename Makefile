@@ -5,7 +5,7 @@
 # around a checkout. Needed beforehand: make, and Python 3.11 (for the whole of `make test` also git, 3.12, 3.13 and 3.9).
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format unit integration sanity artifact bench lock clean
+.PHONY: help demo test tools lint format unit integration sanity artifact testbed bench lock clean
 
 CORE ?= 2.19
 CORES := 2.19 2.20 2.21
@@ -35,12 +35,15 @@ demo: $(TREE)  ## four places here: a bad release is caught and taken back, a go
 	@$(call in,demo) python demo/run.py $(DEMO_ARGS)
 
 test: $(TREE)  ## everything that CI runs: lint, unit, integration, sanity, the built artifact
-	@$(TOOLS)/parts.py environments lint $(foreach core,$(CORES),"unit CORE=$(core)" "integration CORE=$(core)" \
+	@$(TOOLS)/parts.py environments tools lint $(foreach core,$(CORES),"unit CORE=$(core)" "integration CORE=$(core)" \
 		"sanity CORE=$(core)") artifact
 
 .PHONY: environments
 environments:
 	@for name in demo $(CORES); do $(TOOLS)/environment.py $$name || exit 1; done
+
+tools:  ## the real servers that the tests run, found or built from locked Go modules, once (10 minutes)
+	@$(TOOLS)/go_tool.py
 
 lint: $(TREE)  ## style, types, ansible-lint, yamllint, documentation and changelog
 	@$(call in,2.19) python tests/tools/lint.py
@@ -58,7 +61,7 @@ else
 	@$(call in,$(CORE)) python -m pytest tests/unit $(PYTEST_ARGS) $(report)
 endif
 
-integration: $(TREE)  ## tests on real processes (CORE=2.20: the demo-sized ones on another ansible-core)
+integration: $(TREE) tools  ## tests on real processes (CORE=2.20: the demo-sized ones on another ansible-core)
 	@$(call in,$(CORE)) python -m pytest tests/integration --dist loadgroup $(PYTEST_ARGS) $(report) \
 		$(if $(filter-out 2.19,$(CORE)),-m demo_sized)
 
@@ -67,6 +70,9 @@ sanity:  ## ansible-test sanity on what is shipped, without an ignore file (CORE
 
 artifact:  ## build the collection, check what is in it, and import it as Galaxy does
 	@$(call in,2.19) python tests/tools/artifact.py
+
+testbed: $(TREE) tools  ## a Kubernetes control plane here to play with, with Argo Rollouts, traffic and Prometheus
+	@$(call in,2.19) python tests/tools/testbed.py
 
 bench: $(TREE)  ## every bench in turn (make bench-judge: one of them); each writes build/bench/NAME.json
 	@$(call in,2.19) python tests/tools/bench.py

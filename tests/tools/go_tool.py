@@ -11,14 +11,17 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, List, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 from environment import ROOT, cache
+from packages import install
 
 # program -> the module that it is built in, and the name that Go gives it there, where these differ
 BUILT_AS = {
@@ -29,6 +32,10 @@ BUILT_AS = {
     "kubectl": ("kubernetes", "kubectl"),
     "rollouts-controller": ("argo-rollouts", "rollouts-controller"),
 }
+
+OWN_PLACE = "/usr/local/go/bin"  # where Go's own archive is unpacked
+PROGRAMS = (*BUILT_AS, "kwok", "helm", "prometheus")
+SYSTEM = ("git", "openssl")  # programs that any system has a package of, called the same
 
 # module -> where in which Go module the definitions of its kinds of objects are
 CRDS = {
@@ -98,21 +105,74 @@ def _build(module: Path, folder: Path) -> None:
 
 def _go(module: Path, *arguments: str) -> str:
     """What `go …` prints, called in the module's folder."""
-    go = shutil.which("go")
-    if go is None:
-        version = next(line for line in (module / "go.mod").read_text().splitlines() if line.startswith("go "))
-        raise ToolMissing(
-            f"{module.name} is not on the PATH, and cannot be built: install {version} or newer, or itself"
-        )
-    command = [go, *arguments]
+    command = [find_go(module), *arguments]
     done = subprocess.run(command, cwd=module, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ToolMissing(f"{module.name} could not be built: {done.stderr[-2000:]}")
     return done.stdout
 
 
+def find_go(module: Path) -> str:
+    """A Go that can build the module, installed when there is none and the machine's package manager may."""
+    wanted = next(line for line in (module / "go.mod").read_text().splitlines() if line.startswith("go "))[3:]
+    why = _unfit(wanted)
+    if why:
+        install("golang-go" if shutil.which("apt-get") else "golang")
+        why = _unfit(wanted)
+    if why:
+        raise ToolMissing(f"{module.name} is not on the PATH, and cannot be built: {why}; or install {module.name}.")
+    return _go_here() or "go"
+
+
+def _go_here() -> Optional[str]:
+    """The Go on the PATH, or where its own installer puts it."""
+    return shutil.which("go") or shutil.which("go", path=OWN_PLACE)
+
+
+def _unfit(wanted: str) -> str:
+    """Why the Go that is here cannot build what wants the version `wanted`, and what to do; nothing when it can."""
+    go = _go_here()
+    if go is None:
+        return f"Go is missing: install Go {wanted} or newer"
+    # asked outside the module, as the version that is installed, not one that the module would make it fetch
+    about = [go, "env", "GOVERSION", "GOTOOLCHAIN"]
+    done = subprocess.run(about, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    version, fetching = [*done.stdout.splitlines(), "", ""][:2]
+    if _numbers(version) >= _numbers(wanted):
+        return ""
+    if _numbers(version) < (1, 21):
+        return f"{go} is {version or 'broken'}, too old to fetch a newer one by itself: install Go {wanted} or newer"
+    if fetching == "local":
+        return f"{go} is {version}, and GOTOOLCHAIN=local forbids to fetch {wanted}: set GOTOOLCHAIN=auto or install it"
+    return ""
+
+
+def _numbers(version: str) -> Tuple[int, ...]:
+    """(1, 26, 8) of `go1.26.8 X:something`."""
+    return tuple(int(number) for number in re.findall(r"\d+", version.partition(" ")[0])[:3])
+
+
+def prepare() -> List[str]:
+    """Find or build every program that the tests run, saying how long each took; what is missing, one a line."""
+    missing = []
+    for name in SYSTEM:
+        if not shutil.which(name):
+            install(name)
+        if not shutil.which(name):
+            missing.append(f"{name} is missing: install the package {name}.")
+    for name, prepared in [*((name, go_tool) for name in PROGRAMS), *((name, crds) for name in CRDS)]:
+        begun = time.monotonic()
+        try:
+            prepared(name)
+        except ToolMissing as error:
+            missing.append(str(error))
+        else:
+            print(f"{name:<24} {time.monotonic() - begun:>6.1f} s", flush=True)
+    return missing
+
+
 if __name__ == "__main__":
     try:
-        print(go_tool(sys.argv[1]))
+        sys.exit("\n".join(prepare()) if len(sys.argv) == 1 else print(go_tool(sys.argv[1])))
     except ToolMissing as error:
         sys.exit(str(error))

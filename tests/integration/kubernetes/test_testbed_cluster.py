@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,16 +14,8 @@ from typing import Iterable, List
 import pytest
 import requests
 from cluster import ApiError, Cluster, NotThere, daemon_set, deployment, rollout, start, stateful_set
+from environment import ROOT
 from go_tool import go_tool
-
-# started by a child of the test, which is then killed with its servers running
-STARTER = """
-import pathlib, sys, time
-from cluster import start
-with start(pathlib.Path(sys.argv[1])) as running:
-    print(*(child.process.pid for child in running._children.values()), flush=True)
-    time.sleep(600)
-"""
 
 
 def test_workloads_get_ready(cluster: Cluster, namespace: str) -> None:
@@ -117,26 +108,37 @@ def test_a_route_is_checked_by_the_gateway_apis_own_schema(gateway: Cluster, nam
         gateway.apply([route], namespace)
 
 
-def test_nothing_outlives_a_killed_test(tmp_path: Path) -> None:
-    tools = Path(__file__).parents[2] / "tools"
-    starter = subprocess.Popen(
-        [sys.executable, "-c", STARTER, str(tmp_path)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(tools)},
-    )
-    assert starter.stdout is not None
-    pids = [int(word) for word in starter.stdout.readline().split()]
-    assert len(running(pids)) == 5
-    os.kill(starter.pid, signal.SIGKILL)
-    starter.wait()
+def test_a_person_plays_and_nothing_outlives_a_kill(tmp_path: Path) -> None:
+    command = [sys.executable, f"{ROOT}/tests/tools/testbed.py"]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as testbed:
+        assert testbed.stdout is not None
+        told = next(line for line in testbed.stdout if "export KUBECONFIG=" in line)
+        kubectl = [str(go_tool("kubectl")), f"--kubeconfig={told.strip().partition('=')[2]}"]
+        done = subprocess.run([*kubectl, "get", "deployment", "shop"], capture_output=True, text=True, check=False)
+        assert "4/4" in done.stdout, done.stderr
+        servers = children(testbed.pid)
+        assert len(servers) == 7  # with Argo Rollouts and Prometheus
+        testbed.kill()
     deadline = time.monotonic() + 5
-    while running(pids) and time.monotonic() < deadline:
+    while running(servers) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert running(pids) == []
+    assert running(servers) == []
+
+
+def fields(pid: int) -> List[str]:
+    """What the kernel says of a process after its name (state, parent, …); nothing when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def children(parent: int) -> List[int]:
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [pid for pid in pids if fields(pid)[1:2] == [str(parent)]]
 
 
 def running(pids: Iterable[int]) -> List[int]:
-    """Those that are there and no zombies, which wait for whoever adopted them."""
-    states = {pid: Path(f"/proc/{pid}/stat") for pid in pids}
-    return [pid for pid, stat in states.items() if stat.exists() and stat.read_text().rsplit(")")[-1].split()[0] != "Z"]
+    """Those that are there, and no zombies, which only wait for whoever adopted them."""
+    return [pid for pid in pids if fields(pid)[:1] not in ([], ["Z"])]
