@@ -171,8 +171,17 @@ def prepare() -> List[str]:
     return missing
 
 
-if __name__ == "__main__":
+def main(names: List[str]) -> int:
+    """The path of each program in `names`; without any, prepare them all."""
     try:
-        sys.exit("\n".join(prepare()) if len(sys.argv) == 1 else print(go_tool(sys.argv[1])))
+        missing = [] if names else prepare()
+        for name in names:
+            print(go_tool(name))
     except ToolMissing as error:
-        sys.exit(str(error))
+        missing = [str(error)]
+    print(*missing, sep="\n", end="\n" if missing else "", file=sys.stderr)
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
