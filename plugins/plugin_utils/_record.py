@@ -14,6 +14,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes impo
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, RolloutError, StoreError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.keeper import LeaseKeeper
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import RECORDED
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Lease
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     LEASE_TTL,
@@ -137,4 +138,6 @@ def _outcome(result: Mapping[str, Any]) -> Facts:
         "changed": bool(result.get("changed")),
         "current": result.get("current"),
         "msg": str(result.get("msg") or "")[:500],
+        # what a promotion says of the release outlives what the place itself prunes
+        **{name: plain(result[name]) for name in RECORDED if result.get(name)},
     }

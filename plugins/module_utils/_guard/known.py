@@ -1,0 +1,67 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which release of a service is the last known good one, by the ledger: what outlives the places' own marks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Optional, Set
+
+from .ledger import Ledger
+from .model import DONE, UNDONE, Rollout
+
+_ROLLOUTS = 200
+_ENTRIES = 1000
+# what a place told when the release was promoted there, and what restores it where the place has forgotten
+RECORDED = ("template", "images")
+
+
+@dataclass(frozen=True)
+class KnownGood:
+    """A release that passed its bake, in `rollout`, at `at` (epoch seconds), and has not been found bad since.
+
+    `recorded` is by place what was kept of it: the pod template and the images' digests of a cluster's workload.
+    """
+
+    service: str
+    release: str
+    rollout: str
+    at: float
+    by: str
+    recorded: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def as_dict(self) -> Dict[str, object]:
+        return {**vars(self), "recorded": {place: dict(kept) for place, kept in self.recorded.items()}}
+
+
+def last_known_good(ledger: Ledger, service: str) -> Optional[KnownGood]:
+    """By the newest rollout that was done and whose release no later one found bad; None when there is none."""
+    bad: Set[str] = set()
+    for rollout in ledger.last_rollouts(service, _ROLLOUTS):
+        if rollout.state == DONE and rollout.release not in bad:
+            kept = _recorded(ledger, rollout)
+            return KnownGood(service, rollout.release, rollout.id, rollout.updated_at, rollout.by, kept)
+        if rollout.state == UNDONE and _failed(rollout):
+            bad.add(rollout.release)
+    return None
+
+
+def services(ledger: Ledger) -> List[str]:
+    """The services that the ledger knows rollouts of."""
+    return sorted({rollout.service for rollout in ledger.last_rollouts("", _ROLLOUTS)})
+
+
+def _failed(rollout: Rollout) -> bool:
+    bake = rollout.outcome.get("bake")
+    return isinstance(bake, Mapping) and bake.get("verdict") == "fail"
+
+
+def _recorded(ledger: Ledger, rollout: Rollout) -> Dict[str, Dict[str, Any]]:
+    found: Dict[str, Dict[str, Any]] = {}
+    for entry in ledger.last_entries(rollout.service, _ENTRIES):
+        body = entry.body
+        if entry.kind == "outcome" and body.get("rollout") == rollout.id:
+            kept = {name: body[name] for name in RECORDED if body.get(name)}
+            if kept:
+                found.setdefault(str(body.get("place")), kept)
+    return found

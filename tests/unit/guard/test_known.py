@@ -1,0 +1,71 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The last known good release by a real ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, Iterator, Mapping
+
+import pytest
+
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard import rollouts
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import last_known_good
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
+
+TEMPLATE: Dict[str, Any] = {"spec": {"containers": [{"name": "shop", "image": "shop:1.0.0"}]}}
+
+
+class Story:
+    """Rollouts of one service, one after the other."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.ledger = SqliteLedger(str(path))
+        self._now = 100.0
+
+    def rollout(self, release: str, state: str, verdict: str = "pass", **kept: object) -> str:
+        self._now += 10
+        what = rollouts.Begin("test/shop", release, "canary", {"fleet": ["eu"]})
+        rollout, lease = rollouts.begin(self.ledger, what, holder="run", actor="ada", ttl=30, now=self._now)
+        body = {"rollout": rollout.id, "place": "eu", "ok": True, **kept}
+        self.ledger.append("test/shop", "outcome", "ada", body, self._now)
+        outcome: Mapping[str, object] = {"bake": {"verdict": verdict}}
+        rollouts.close(self.ledger, lease, rollout.id, state=state, outcome=outcome, actor="ada", now=self._now + 1)
+        return rollout.id
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Iterator[Story]:
+    story = Story(tmp_path / "ledger.sqlite")
+    yield story
+    story.ledger.close()
+
+
+def test_it_is_the_newest_that_passed_with_what_was_kept_of_it(story: Story) -> None:
+    story.rollout("1.0.0", "done")
+    passed = story.rollout("1.1.0", "done", template=TEMPLATE)
+    story.rollout("2.0.0", "undone", "fail")
+    good = last_known_good(story.ledger, "test/shop")
+    assert good is not None
+    assert (good.release, good.rollout, good.by, good.recorded) == (
+        "1.1.0",
+        passed,
+        "ada",
+        {"eu": {"template": TEMPLATE}},
+    )
+
+
+def test_one_that_was_found_bad_later_is_not_good_any_more(story: Story) -> None:
+    story.rollout("1.0.0", "done")
+    story.rollout("1.1.0", "done")
+    story.rollout("1.1.0", "undone", "fail")  # watched once more, and taken back
+    good = last_known_good(story.ledger, "test/shop")
+    assert good is not None and good.release == "1.0.0"
+
+
+def test_an_undo_that_judged_nothing_takes_no_name_away(story: Story) -> None:
+    story.rollout("1.0.0", "done")
+    story.rollout("1.0.0", "undone", "inconclusive")
+    good = last_known_good(story.ledger, "test/shop")
+    assert good is not None and good.release == "1.0.0"
