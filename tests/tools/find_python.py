@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Iterator, Optional
 
+import packages
+
 PROBE = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2])"
 
 
@@ -47,14 +49,7 @@ def installed(version: str) -> Optional[Path]:
 def install(version: str) -> None:
     """Ask the system's package manager for the Python; it may not have it."""
     name = f"python{version}"
-    if shutil.which("apt-get"):
-        commands = [["apt-get", "update", "-q"], ["apt-get", "install", "-qy", name, f"{name}-venv"]]
-    elif shutil.which("dnf"):
-        commands = [["dnf", "install", "-qy", name]]
-    else:
-        return
-    for command in commands:
-        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
+    packages.install(name, *([f"{name}-venv"] if shutil.which("apt-get") else []))
 
 
 def find_python(*versions: str) -> Path:

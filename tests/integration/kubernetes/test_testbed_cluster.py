@@ -73,9 +73,11 @@ def test_a_cluster_of_ones_own(cluster: Cluster, tmp_path: Path, monkeypatch: py
 def test_the_api_server_comes_back_with_the_same_data(cluster: Cluster, namespace: str) -> None:
     before = cluster.apply([deployment("web", "shop:1.0.0", 1)], namespace)[0]["metadata"]["uid"]
     cluster.kill_apiserver()
-    with pytest.raises(requests.ConnectionError):
-        cluster.list("/api/v1/namespaces")
-    cluster.revive_apiserver()
+    try:
+        with pytest.raises(requests.ConnectionError):
+            cluster.list("/api/v1/namespaces")
+    finally:
+        cluster.revive_apiserver()
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments/web"
     assert cluster.get(path)["metadata"]["uid"] == before
     cluster.patch(path, {"spec": {"replicas": 2}})

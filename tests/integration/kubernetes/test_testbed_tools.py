@@ -21,6 +21,13 @@ def program(folder: Path, name: str, text: str) -> Path:
     return path
 
 
+def test_all_that_the_tests_run_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert go_tool.main([]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert [line.split()[0] for line in said.out.splitlines()] == [*go_tool.PROGRAMS, *go_tool.CRDS]
+
+
 def test_what_people_have_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = program(tmp_path, "etcd", "")
     monkeypatch.setenv("KUBEBUILDER_ASSETS", str(tmp_path))
