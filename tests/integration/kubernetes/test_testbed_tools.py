@@ -9,6 +9,7 @@ from typing import List
 
 import go_tool
 import pytest
+from child import Child, ChildFailed
 from environment import ROOT
 
 MODULE = ROOT / "tests/testbed/etcd"
@@ -61,3 +62,9 @@ def test_a_go_that_can_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ve
     go = program(tmp_path, "go", f"echo {version}; echo {toolchain}")
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
     assert go_tool.find_go(MODULE) == str(go)
+
+
+def test_a_server_that_does_not_come_up_says_its_last_lines(tmp_path: Path) -> None:
+    child = Child("etcd", ["sh", "-c", "echo the port is taken; exit 3"], tmp_path)
+    with pytest.raises(ChildFailed, match="etcd ended with code 3:\nthe port is taken"):
+        child.wait_ready(lambda: False)
