@@ -272,15 +272,15 @@ class _Run:
     def go_back(self, to: Revision, journal: Journal) -> None:
         """Let Helm go back to the revision `to`, and see that this, and nothing else, is what came of it."""
         release, before = self.history.id_of(to), self.history.newest
-        labels = {**self._labels(release), **helm_plan.memory(self.history, self.seen)}
+        labels = self._labels(release)
         keep = self._room(to)
         failed = self._attempt(lambda: self._hands.rollback(self.history, to, keep))
         mine = self._made(before, lambda made: _from(made, to))
         if mine:
             # as ours it is known whatever becomes of the revision that it came from
             told = replace(journal, at=self._clock(), problem="", token=self._token)
-            own = {**labels, "release": encode(release), **journal_labels(told, mine.number), **self._fence()}
-            self.history = self._hands.mark(self.history, mine, own)
+            own = {**labels, "release": encode(release), **journal_labels(told, mine.number)}
+            self._mark(mine, own)
             self._actions.append(f"went back to {release} (revision {to.number}) as revision {mine.number}{_but(mine)}")
         self._conclude(before, mine, failed)
 
@@ -347,7 +347,13 @@ class _Run:
         known = self._labels(release.id)
         told = release_labels(release, content=known.get(CONTENT, ""), salt=known.get(SALT, ""))
         how = how_it_came(last.labels) if last.own else {REVISION: str(last.number)}
-        self.history = self._hands.mark(self.history, last, {**how, **told, **self._fence()})
+        self._mark(last, {**how, **told})
+
+    def _mark(self, revision: Revision, labels: Labels) -> None:
+        """Store the labels on the revision, with our token and with what the newest known good is then."""
+        marked = self.history.marked(revision.number, labels)
+        told = {**labels, **self._fence(), **helm_plan.memory(marked, marked.situation())}
+        self.history = self._hands.mark(self.history, revision, told)
 
     def _remember(self) -> None:
         """Let the place know our token before anything is done."""

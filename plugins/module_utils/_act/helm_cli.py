@@ -128,6 +128,10 @@ class Helm:
             ) from None
         except OSError as problem:
             raise PlaceError(f"{self._binary} cannot be run: {problem.strerror}", mend="Check binary_path") from None
+        if done.returncode < 0:
+            raise PlaceError(
+                f"{doing} was ended by signal {-done.returncode}", mend="See helm status for the state it left"
+            )
         if done.returncode:
             raise refused(done.stderr, doing, hidden=self._hidden)
         return done.stdout

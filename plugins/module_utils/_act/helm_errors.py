@@ -56,9 +56,9 @@ def refused(stderr: str, doing: str, *, hidden: Sequence[str] = ()) -> PlaceErro
 
 
 def unready(stderr: str) -> Dict[str, str]:
-    """What Helm waited for last: object -> why it is not ready, where Helm says so."""
-    found = [_WAITS.search(line) for line in stderr.splitlines()]
-    return {f"{each.group(1)} {each.group(2)}/{each.group(3)}": each.group(4) or "" for each in found if each}
+    """What Helm waited for at its last look, which ends at the first object that is not ready -> why, if it says so."""
+    found = [each for each in map(_WAITS.search, stderr.splitlines()) if each]
+    return {f"{each.group(1)} {each.group(2)}/{each.group(3)}": each.group(4) or "" for each in found[-1:]}
 
 
 def _error(stderr: str) -> str:
