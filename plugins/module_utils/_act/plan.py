@@ -54,15 +54,23 @@ def leaves(seen: Situation, wish: Rollback) -> bool:
 
 def target(seen: Situation, wish: Rollback) -> str:
     """The release to go back to; PlaceError when there is none, or when the current one must not be left."""
+    leavable(seen, wish)
+    return _pinned(seen, wish) if wish.to else _newest(seen, _undoes(seen, wish))
+
+
+def leavable(seen: Situation, wish: Rollback) -> None:
+    """Refuse to leave a blocked release, but for the undo of the rollout that brought it."""
     current = seen.find(seen.current)
-    undo = wish.undo and seen.current is not None and owned(seen, wish.rollout) == seen.current
-    if current and current.blocked and not undo:
+    if current and current.blocked and not _undoes(seen, wish):
         raise PlaceError(
             f"release {current.id} does not allow to be rolled back",
             mend="Switch its feature off by a flag, or deploy a release that mends it",
             details=_unchanged(seen),
         )
-    return _pinned(seen, wish) if wish.to else _newest(seen, undo)
+
+
+def _undoes(seen: Situation, wish: Rollback) -> bool:
+    return wish.undo and seen.current is not None and owned(seen, wish.rollout) == seen.current
 
 
 def _pinned(seen: Situation, wish: Rollback) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NoReturn, Optional, Tuple
 from urllib.parse import urlencode
 
@@ -108,14 +109,23 @@ class Api:
         except NotFound:
             return None
 
-    def watch(self, path: str, version: str, seconds: float, **query: str) -> Iterator[Tuple[str, Object]]:
+    def watch(
+        self,
+        path: str,
+        version: str,
+        seconds: float,
+        opened: Optional[Callable[[Callable[[], None]], None]] = None,
+        **query: str,
+    ) -> Iterator[Tuple[str, Object]]:
         """`(ADDED | MODIFIED | DELETED, object)` as they happen, from `version` on, for at most `seconds`.
 
         Ends early when the server ends it or goes away: read again and go on from there. Raises Gone when the version
-        is too old.
+        is too old. `opened` is handed what ends the watch from another thread.
         """
         asked = {**query, "watch": "1", "resourceVersion": version, "timeoutSeconds": str(max(1, round(seconds)))}
         answer = self._send("GET", f"{path}?{urlencode(asked)}", None, "", read=seconds + _CONNECT)
+        if opened is not None:
+            opened(lambda: _end(answer))
         try:
             for line in _lines(answer):
                 event = json.loads(line)
@@ -216,6 +226,13 @@ class Api:
             f"{self.access.server} could not be asked in {seconds:.1f} s and {tries} tries: {problem}",
             mend="Check that it is up and can be reached from here; request_timeout is how long it is tried",
         )
+
+
+def _end(answer: Any) -> None:
+    """End a reading that another thread waits in; urllib3 before 2.3 cannot, so there it runs to its own end."""
+    if hasattr(answer, "shutdown"):
+        with suppress(OSError, ValueError):
+            answer.shutdown()
 
 
 def _lines(answer: Any) -> Iterator[bytes]:

@@ -28,8 +28,14 @@ def name_of(thing: Object) -> str:
 
 
 def release_of(revision: Object) -> Optional[Release]:
-    """The release that somebody said this revision is; None when nobody did, or when it cannot be read."""
+    """The release that somebody said this revision is; None when nobody did, or when it cannot be read.
+
+    A mark that names another revision was copied: `kubectl rollout undo` takes a revision's annotations to the
+    workload, and from there they go to the next revision.
+    """
     told = _json(notes_of(revision).get(RELEASE))
+    if told.get("revision", name_of(revision)) != name_of(revision):
+        return None
     release = Release.from_dict(told) if told else None
     return release if release is not None and release.id else None
 
@@ -39,9 +45,10 @@ def named(revision: Object) -> Release:
     return release_of(revision) or Release(id=name_of(revision), complete=True)
 
 
-def release_mark(release: Release) -> Dict[str, str]:
-    """The annotation that makes a revision this release."""
-    return {RELEASE: json.dumps(release.as_dict(), sort_keys=True)}
+def release_mark(release: Release, revision: str = "") -> Dict[str, str]:
+    """The annotation that makes a revision this release; with its name it holds for no other one."""
+    named_too = {"revision": revision} if revision else {}
+    return {RELEASE: json.dumps({**release.as_dict(), **named_too}, sort_keys=True)}
 
 
 def journal_of(workload: Object) -> Optional[Journal]:
@@ -55,9 +62,16 @@ def token_of(workload: Object) -> Optional[int]:
     return int(told) if told.isdigit() else None
 
 
-def workload_marks(journal: Journal, token: Optional[int]) -> Dict[str, str]:
+def pending_of(workload: Object) -> Optional[Release]:
+    """The release that the last change brings, with its template's digest: its revision may not be marked yet."""
+    told = _json(notes_of(workload).get(JOURNAL)).get("release")
+    return Release.from_dict(told) if isinstance(told, dict) and told.get("id") else None
+
+
+def workload_marks(journal: Journal, token: Optional[int], release: Optional[Release] = None) -> Dict[str, str]:
     """The annotations that go with a change to the workload, in the same patch."""
-    marks = {JOURNAL: json.dumps(journal.as_dict(), sort_keys=True)}
+    pending = {"release": release.as_dict()} if release else {}
+    marks = {JOURNAL: json.dumps({**journal.as_dict(), **pending}, sort_keys=True)}
     return marks if token is None else {**marks, TOKEN: str(token)}
 
 

@@ -1,0 +1,213 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options of the backend `deployment`: the modules' argument specifications, and what they stand for."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from ..._errors import OptionError
+from .. import plan
+from ..durable import Checkpoint, nowhere
+from ..model import KNOWN_GOOD, PROMOTED, STATES, Outcome, number, text
+from ..wishes import CONTROLLER, WISHES, Spec, deploy_of, promote_of, rollback_of, whole
+from .api import Api
+from .backend import DeploymentBackend
+from .connection import CONNECTION, access
+from .marks import name_of, owner_uid
+from .names import kind_of, object_name
+from .progress import ready, restarts_of, started_at, status_text
+from .revisions import View, belongs, epoch
+from .workload import Target, images_of, is_paused
+from .workload_steps import How, Steps
+
+Object = Mapping[str, Any]
+
+PAUSED, RESUMED, RESTARTED = "paused", "resumed", "restarted"
+CANARY = "-canary"  # what the sibling's name ends with
+
+TARGET: Spec = {
+    "namespace": {"type": "str", "required": True},
+    "name": {"type": "str", "required": True},
+    "kind": {"type": "str", "default": "Deployment", "choices": ["Deployment", "StatefulSet", "DaemonSet"]},
+}
+_WAITING: Spec = {
+    "wait": {"type": "bool", "default": True},
+    "timeout": {"type": "float", "default": 300.0},
+    "on_digest_change": {"type": "str", "choices": ["warn", "refuse"], "default": "warn"},
+    "on_gitops": {"type": "str", "choices": ["warn", "refuse"], "default": "warn"},
+    "template": {"type": "dict"},
+}
+ARGUMENTS: Spec = {
+    **CONTROLLER,
+    **WISHES,
+    **CONNECTION,
+    **TARGET,
+    **_WAITING,
+    "state": {**WISHES["state"], "choices": [*STATES, PAUSED, RESUMED, RESTARTED]},
+    "images": {"type": "dict", "default": {}},
+    "patch": {"type": "dict", "default": {}},
+    "change_cause": {"type": "str"},
+    "record_template": {"type": "bool", "default": True},
+}
+_NOT_FOR_ROLLBACK = ("state", "version", "by", "rollback", "keep", "before")
+ROLLBACK_ARGUMENTS: Spec = {
+    **CONTROLLER,
+    **{name: spec for name, spec in WISHES.items() if name not in _NOT_FOR_ROLLBACK},
+    **CONNECTION,
+    **TARGET,
+    **_WAITING,
+    "change_cause": {"type": "str"},
+    "to_revision": {"type": "int"},
+    "to_previous": {"type": "bool", "default": False},
+}
+ROLLBACK_EXCLUSIVE = [("to", "to_revision"), ("template", "to_revision")]
+ROLLBACK_REQUIRED_IF = [("undo", True, ["rollout"])]
+INFO_ARGUMENTS: Spec = {**CONNECTION, **TARGET}
+
+
+def backend_of(
+    params: Mapping[str, object], *, dry: bool = False, checkpoint: Checkpoint = nowhere
+) -> DeploymentBackend:
+    """The backend that the options ask for; asks the cluster nothing yet."""
+    target = target_of(params)
+    return DeploymentBackend(Steps(Api(access(params)), target, how_of(params, dry=dry, checkpoint=checkpoint)))
+
+
+def target_of(params: Mapping[str, object]) -> Target:
+    name, namespace = object_name(text(params, "name")), object_name(text(params, "namespace"), "namespace")
+    return Target(kind_of(text(params, "kind") or "Deployment"), namespace, name)
+
+
+def how_of(params: Mapping[str, object], *, dry: bool, checkpoint: Checkpoint = nowhere) -> How:
+    timeout = number(params, "timeout") or 300.0
+    if not 0 < timeout < float("inf"):
+        raise OptionError("timeout is not a number of seconds above 0")
+    if params.get("to_previous") is True and (params.get("to") or params.get("to_revision") is not None):
+        raise OptionError("to_previous excludes to and to_revision", mend="Say one of them")
+    return How(
+        images=_mapping(params, "images"),
+        patch=_pod_template(_mapping(params, "patch")),
+        change_cause=text(params, "change_cause"),
+        wait=params.get("wait") is not False,
+        timeout=timeout,
+        on_digest_change=text(params, "on_digest_change") or "warn",
+        on_gitops=text(params, "on_gitops") or "warn",
+        to_revision=whole(params.get("to_revision")),
+        to_previous=params.get("to_previous") is True,
+        template=_mapping(params, "template"),
+        dry=dry,
+        checkpoint=checkpoint,
+    )
+
+
+def _mapping(params: Mapping[str, object], key: str) -> Dict[str, Any]:
+    value = params.get(key)
+    return {str(name): part for name, part in value.items()} if isinstance(value, dict) else {}
+
+
+def _pod_template(patch: Dict[str, Any]) -> Dict[str, Any]:
+    other = sorted(set(patch) - {"metadata", "spec"})
+    if other:
+        raise OptionError(
+            f"patch has {', '.join(other)}, which is not of a pod template",
+            mend="It has metadata and spec, as below spec.template of the workload",
+        )
+    return patch
+
+
+def change(params: Mapping[str, object], *, dry: bool, checkpoint: Checkpoint = nowhere) -> Dict[str, object]:
+    """Do what the options of module `kubernetes_rollout` say; in a dry run only tell what would happen."""
+    backend = backend_of(params, dry=dry, checkpoint=checkpoint)
+    result = {**_changed(backend, params).as_dict(), **backend.facts}
+    if params.get("record_template") is False:
+        result.pop("template", None)
+    return result
+
+
+def _changed(backend: DeploymentBackend, params: Mapping[str, object]) -> Outcome:
+    state, token = text(params, "state"), whole(params.get("token"))
+    if state == KNOWN_GOOD:
+        return backend.rollback(rollback_of(params))
+    if state == PROMOTED:
+        return backend.promote(promote_of(params))
+    if state in (PAUSED, RESUMED):
+        return backend.pause(state == PAUSED, token)
+    if state == RESTARTED:
+        return backend.restart(token)
+    return backend.deploy(deploy_of(params))
+
+
+def roll_back(params: Mapping[str, object], *, dry: bool, checkpoint: Checkpoint = nowhere) -> Dict[str, object]:
+    """Do what the options of module `kubernetes_rollback` say."""
+    backend = backend_of(params, dry=dry, checkpoint=checkpoint)
+    return {**backend.rollback(rollback_of(params)).as_dict(), **backend.facts}
+
+
+def look(params: Mapping[str, object]) -> Dict[str, object]:
+    """What module `kubernetes_rollout_info` tells; reads only."""
+    backend = backend_of(params)
+    view = backend.steps.look()
+    seen = view.situation
+    return {
+        "current": seen.current,
+        "previous": seen.previous,
+        "known_good": plan.known_good(seen),
+        "releases": [_release_row(view, release.id, release.as_dict()) for release in seen.releases],
+        "journal": seen.journal.as_dict() if seen.journal else None,
+        "settled": not seen.unsettled,
+        "token": seen.token,
+        "status": status_text(view.workload),
+        "paused": is_paused(view.workload),
+        "pods": _pods(backend, view),
+        "requests": backend.steps.api.requests,
+    }
+
+
+def _release_row(view: View, release: str, row: Dict[str, object]) -> Dict[str, object]:
+    revision = view.of(release)
+    if revision is None:
+        return row
+    return {
+        **row,
+        "revision": revision.number,
+        "images": images_of(revision.template),
+        "created": revision.created,
+        "change_cause": revision.cause,
+    }
+
+
+def _pods(backend: DeploymentBackend, view: View) -> List[Dict[str, object]]:
+    """The live pods of the workload and of its canary sibling, each with the release of its own revision."""
+    found = [_pod_row(pod, view) for pod in backend.steps.pods() if _owned(pod, view)]
+    target = backend.steps.target
+    if target.kind.kind == "Deployment":
+        sibling = Target(target.kind, target.namespace, target.name + CANARY)
+        if backend.steps.api.find(sibling.path):
+            steps = Steps(backend.steps.api, sibling, backend.steps.how)
+            canary = steps.look()
+            found += [_pod_row(pod, canary) for pod in steps.pods() if _owned(pod, canary)]
+    return sorted(found, key=lambda row: str(row["name"]))
+
+
+def _owned(pod: Object, view: View) -> bool:
+    return any(belongs(pod, revision) for revision in view.revisions) or (
+        owner_uid(pod) == view.workload["metadata"]["uid"]
+    )
+
+
+def _pod_row(pod: Object, view: View) -> Dict[str, object]:
+    revision = next((each for each in view.revisions if belongs(pod, each)), None)
+    return {
+        "name": name_of(pod),
+        "uid": str(pod["metadata"]["uid"]),
+        "release": revision.id if revision else None,
+        "ready": ready(pod),
+        "restarts": restarts_of(pod),
+        "started_at": _first_start(started_at(pod)),
+        "phase": str((pod.get("status") or {}).get("phase") or ""),
+    }
+
+
+def _first_start(times: Tuple[str, ...]) -> Optional[float]:
+    return min(map(epoch, times)) if times else None
