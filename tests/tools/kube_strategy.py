@@ -1,0 +1,127 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A place for tests of strategies: one Deployment of a cluster, its wishes, and what there is of it, seen by others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List, Mapping, Optional
+
+from cluster import Cluster, deployment, service
+
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.api import Api
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.connection import access
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.names import kind_of
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.workload import Target
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.workload_steps import How, Steps
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.model import (
+    Backend,
+    Deploy,
+    Outcome,
+    Promote,
+    Rollback,
+)
+
+Doc = Dict[str, Any]
+Make = Callable[..., Backend]  # of Steps and the strategy's own options
+
+
+class Killed(BaseException):
+    """What SIGKILL is to a process: nothing of ours catches it."""
+
+
+class Mortal(Api):
+    """An Api whose process is killed: before its `nth` change is sent, or, with `after`, when it was done."""
+
+    nth: Optional[int] = None
+    after = False
+    changes = 0
+
+    def _json(self, method: str, path: str, body: object = None, content_type: str = "") -> Doc:
+        if method == "GET" or "dryRun=All" in path:
+            return super()._json(method, path, body, content_type)
+        self.changes += 1
+        if self.changes == self.nth and not self.after:
+            raise Killed
+        told: Doc = super()._json(method, path, body, content_type)
+        if self.changes == self.nth:
+            raise Killed
+        return told
+
+
+@dataclass
+class StrategyPlace:
+    """Deployment `name` with a Service of the same name; `make` builds the backend of the strategy under test."""
+
+    cluster: Cluster
+    namespace: str
+    make: Make
+    name: str = "shop"
+    replicas: int = 3
+    how: Doc = field(default_factory=dict)
+    api: Optional[Mortal] = None
+
+    def begin(self, release: str = "1.0.0", labels: Mapping[str, str] | None = None) -> None:
+        """Let the release run, known good, behind its Service."""
+        made = deployment(self.name, f"shop:{release}", self.replicas, labels)
+        self.cluster.apply([made, service(self.name, labels)], self.namespace)
+        self.cluster.wait_available(self.namespace, self.name)
+        backend = self.backend(release)
+        backend.deploy(Deploy(release))
+        backend.promote(Promote(release))
+
+    def backend(self, release: str, **options: Any) -> Backend:
+        self.api = Mortal(access({"kubeconfig": str(self.cluster.kubeconfig)}, {}))
+        how = How(**{"images": {"app": f"shop:{release}"}, "timeout": 20.0, **self.how})
+        return self.make(Steps(self.api, Target(kind_of("Deployment"), self.namespace, self.name), how), **options)
+
+    def deploy(self, release: str, rollout: str = "r1", token: Optional[int] = None, **options: Any) -> Outcome:
+        return self.backend(release, **options).deploy(Deploy(release, rollout=rollout, token=token))
+
+    def promote(self, release: str, rollout: str = "r1", token: Optional[int] = None, **options: Any) -> Outcome:
+        return self.backend(release, **options).promote(Promote(release, rollout=rollout, token=token))
+
+    def undo(self, release: str, rollout: str = "r1", token: Optional[int] = None, **options: Any) -> Outcome:
+        wish = Rollback(leave=release, undo=True, rollout=rollout, token=token)
+        return self.backend(release, **options).rollback(wish)
+
+    # -- what there is, by the tests' own eyes
+
+    def path(self, kind: str = "deployments", name: str = "") -> str:
+        groups = {"services": "/api/v1", "httproutes": "/apis/gateway.networking.k8s.io/v1"}
+        return f"{groups.get(kind, '/apis/apps/v1')}/namespaces/{self.namespace}/{kind}/{name}".rstrip("/")
+
+    def get(self, kind: str, name: str) -> Doc:
+        return self.cluster.get(self.path(kind, name))
+
+    def names(self, kind: str = "deployments") -> List[str]:
+        return sorted(each["metadata"]["name"] for each in self.cluster.list(self.path(kind)))
+
+    def pods(self) -> Dict[str, str]:
+        """Live pods: uid -> image, of all that is in the namespace."""
+        return {
+            pod["metadata"]["uid"]: pod["spec"]["containers"][0]["image"] for pod in self.cluster.pods(self.namespace)
+        }
+
+    def served(self, name: str = "") -> List[str]:
+        """The images of the live pods that a Service selects, sorted."""
+        selector = self.get("services", name or self.name)["spec"]["selector"]
+        pods = self.cluster.pods(self.namespace, **selector)
+        return sorted(pod["spec"]["containers"][0]["image"] for pod in pods)
+
+    def story(self) -> Doc:
+        """Everything of a place that must not depend on how often a run was killed."""
+        return {
+            "deployments": {
+                each["metadata"]["name"]: (
+                    each["spec"]["replicas"],
+                    each["spec"]["template"]["spec"]["containers"][0]["image"],
+                )
+                for each in self.cluster.list(self.path())
+            },
+            "services": {
+                each["metadata"]["name"]: each["spec"]["selector"] for each in self.cluster.list(self.path("services"))
+            },
+            "pods": sorted(self.pods().values()),
+            "current": self.backend("x").current(),
+        }
