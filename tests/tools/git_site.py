@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
@@ -22,7 +23,7 @@ DEFAULTS: Dict[str, Any] = {
     "author_name": "robot",
     "author_email": "robot@example.org",
 }
-ALONE = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+ALONE = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TEST_FSYNC": "0"}
 PERSON = {
     f"GIT_{role}_{fact}": value
     for role in ("AUTHOR", "COMMITTER")
@@ -83,10 +84,11 @@ class Site:
     def do(self, *, dry: bool = False, checkpoint: Callable[[str], None] = nowhere, **given: Any) -> Dict[str, Any]:
         """What module git_release does with these options; nothing may be left behind."""
         params = {"repository": self.url, **DEFAULTS, **given}
+        parent = tempfile.mkdtemp(dir=self.spare)
         try:
-            return git_options.change(params, dry=dry, parent=str(self.spare), checkpoint=checkpoint)
+            return git_options.change(params, dry=dry, parent=parent, checkpoint=checkpoint)
         finally:
-            assert os.listdir(self.spare) == []
+            os.rmdir(parent)  # fails where something was left
 
     def deploy(self, release: str, **given: Any) -> Dict[str, Any]:
         """A pipeline has pushed the release; we record it."""
@@ -102,6 +104,13 @@ class Site:
 
     def look(self, **given: Any) -> Dict[str, Any]:
         return git_options.see({"repository": self.url, **DEFAULTS, **given}, parent=str(self.spare))
+
+    def hook(self, name: str, script: str) -> None:
+        """Let the server run this."""
+        hook = self.bare / "hooks" / name
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text(f"#!/bin/sh\n{script}\n")
+        hook.chmod(0o755)
 
     def head(self, branch: str = "main") -> str:
         return self.git("rev-parse", f"refs/heads/{branch}", cwd=self.bare)

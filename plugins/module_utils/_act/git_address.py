@@ -31,6 +31,11 @@ class Address:
     password: str = ""
 
     @property
+    def local(self) -> bool:
+        """Is it on this machine's disk?"""
+        return self.url.startswith(("/", "file:"))
+
+    @property
     def shown(self) -> str:
         """For messages: without user, password and query, which may all be secrets."""
         if "://" not in self.url:
@@ -96,7 +101,8 @@ def subfolder(text: str) -> str:
     """`text` as a path inside the repository, without slashes around it; empty for the whole tree."""
     inside = text.rstrip("/") if text != "." else ""
     parts = inside.split("/") if inside else []
-    if _CONTROL.search(inside) or any(part in ("", ".", "..") or part.lower() == ".git" for part in parts):
+    leaves = any(part in ("", ".", "..") or part.lower() == ".git" for part in parts)
+    if leaves or text.startswith("/") or _CONTROL.search(inside):
         raise OptionError(
             f"path {text[:80]!r} is not a path inside the repository", mend="Give it relative to the repository's root"
         )

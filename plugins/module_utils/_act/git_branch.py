@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import List, Sequence
 
 from .._errors import OptionError, PlaceError, nearest
@@ -49,14 +49,16 @@ class Reader:
         marks = [mark(number, commit, body) for number, commit, body in rows if number]
         merged = (number_of(name) for name, _commit, _body in repository.tags(branch.tags, merged=head))
         entry = repository.entry(head, branch.path)
-        return View(
+        view = View(
             head=head,
             content=entry.oid if entry else "",
-            touched=repository.touched(head, branch.path),
             marks=tuple(sorted((entry for entry in marks if entry), key=lambda entry: entry.number)),
             merged=frozenset(number for number in merged if number),
             free=max((number for number, _commit, _body in rows if number), default=0) + 1,
         )
+        if view.recorded:
+            return view
+        return replace(view, touched=repository.touched(head, branch.path))
 
     def conflict(self, view: View, what: str, newer: Sequence[Commit], old: str, mend: str) -> PlaceError:
         """Who changed what since commit `old`; nothing was pushed."""

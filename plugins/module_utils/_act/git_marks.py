@@ -116,9 +116,11 @@ def mark(at_number: int, commit: str, body: str) -> Optional[Mark]:
 
 @dataclass(frozen=True)
 class View:
-    """The branch as it was read: its `head`, the id of the `content` below the path, the commit that last `touched`
-    it, the journal (oldest first), the numbers of those entries whose commit the branch still contains (`merged`),
-    and the number that the next entry takes (`free`).
+    """The branch as it was read.
+
+    Its `head`; the id of the `content` below the path, empty when there is nothing; the commit that last `touched`
+    it, where that is no release; the journal, oldest first; the numbers of those entries whose commit the branch
+    still contains (`merged`); and the number that the next entry takes (`free`).
     """
 
     head: str
@@ -174,12 +176,10 @@ class View:
 
     def after(self, entry: Mark) -> "View":
         """The view that follows when `entry` has been pushed."""
-        moved = self.touched if entry.content == self.content else entry.commit
         return replace(
             self,
             head=entry.commit,
             content=entry.content,
-            touched=moved,
             marks=(*self.marks, entry),
             merged=self.merged | {entry.number},
             free=entry.number + 1,

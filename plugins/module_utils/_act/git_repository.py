@@ -139,8 +139,9 @@ class Repository:
         wanted = [f"+refs/heads/{branch}:refs/heads/{branch}", f"+refs/tags/{tags}/*:refs/tags/{tags}/*"]
         if everything:
             wanted = [*wanted[:1], "+refs/heads/*:refs/origin/heads/*", "+refs/tags/*:refs/tags/*"]
-        options = ("--quiet", "--no-tags", "--filter=blob:none", "--no-write-fetch-head")
-        done = self._ask("fetch", *options, "origin", *wanted)
+        # a repository on disk may be a shallow clone; git then asks for left out files without an end
+        options = ["--update-shallow"] if self.where.local else ["--filter=blob:none"]
+        done = self._ask("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", *options, "origin", *wanted)
         if done.returncode:
             raise gone_wrong(done.stderr, self.where.shown, branch, self.branches)
 
