@@ -153,6 +153,38 @@ options:
     description: Whether O(state=promoted) returns the pod template, which the ledger then keeps.
     type: bool
     default: true
+  strategy:
+    description:
+      - V(rolling) changes the workload itself.
+      - V(canary) first runs O(release) in a C(Deployment) of its own beside it, named C(<name>-canary), as long as
+        O(share) is below 100. The workload's own pods are not touched then. With O(share=100), or O(state=promoted),
+        the workload is brought to the release and the canary goes. With O(state=known_good) the canary goes.
+      - A rollout that began with V(canary) must go on with it, since only so the canary is found again.
+    type: str
+    choices: [rolling, canary]
+    default: rolling
+  share:
+    description:
+      - The percentage of requests that O(release) gets with O(strategy=canary) and O(state=deployed).
+      - Without O(route) it is made by the number of pods behind the same C(Service), at most 50.
+    type: float
+    default: 100.0
+  route:
+    description: The route of the Gateway API that splits the requests exactly by weight, with O(strategy=canary).
+    type: dict
+    suboptions:
+      name:
+        description: Its name, in O(namespace).
+        type: str
+        required: true
+      kind:
+        description: Its kind.
+        type: str
+        choices: [GRPCRoute, HTTPRoute]
+        default: HTTPRoute
+      rule:
+        description: The name or the index of the only rule to split. By default every one that leads to the workload.
+        type: str
   version:
     description: The version as people say it. Defaults to O(release).
     type: str

@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Protocol, Tuple
 
 from ..._errors import OptionError
 from .. import plan
 from ..durable import Checkpoint, nowhere
-from ..model import KNOWN_GOOD, PROMOTED, STATES, Outcome, number, text
+from ..model import KNOWN_GOOD, PROMOTED, STATES, Backend, Outcome, number, text
 from ..wishes import CONTROLLER, WISHES, Spec, deploy_of, promote_of, rollback_of, whole
 from .api import Api
 from .backend import DeploymentBackend
@@ -18,6 +18,7 @@ from .marks import name_of, owner_uid
 from .names import kind_of, object_name
 from .progress import ready, restarts_of, started_at, status_text
 from .revisions import View, belongs, epoch
+from .route import ROUTE, route_option
 from .workload import Target, images_of, is_paused
 from .workload_steps import How, Steps
 
@@ -49,6 +50,9 @@ ARGUMENTS: Spec = {
     "patch": {"type": "dict", "default": {}},
     "change_cause": {"type": "str"},
     "record_template": {"type": "bool", "default": True},
+    "strategy": {"type": "str", "choices": ["rolling", "canary"], "default": "rolling"},
+    "share": {"type": "float", "default": 100.0},
+    "route": {"type": "dict", "options": ROUTE},
 }
 _NOT_FOR_ROLLBACK = ("state", "version", "by", "rollback", "keep", "before")
 ROLLBACK_ARGUMENTS: Spec = {
@@ -64,6 +68,13 @@ ROLLBACK_ARGUMENTS: Spec = {
 ROLLBACK_EXCLUSIVE = [("to", "to_revision"), ("template", "to_revision")]
 ROLLBACK_REQUIRED_IF = [("undo", True, ["rollout"])]
 INFO_ARGUMENTS: Spec = {**CONNECTION, **TARGET}
+
+
+class _Told(Backend, Protocol):
+    """A backend that has more to tell than the outcome."""
+
+    @property
+    def facts(self) -> Dict[str, object]: ...
 
 
 def backend_of(
@@ -118,23 +129,41 @@ def _pod_template(patch: Dict[str, Any]) -> Dict[str, Any]:
 
 def change(params: Mapping[str, object], *, dry: bool, checkpoint: Checkpoint = nowhere) -> Dict[str, object]:
     """Do what the options of module `kubernetes_rollout` say; in a dry run only tell what would happen."""
-    backend = backend_of(params, dry=dry, checkpoint=checkpoint)
+    core = backend_of(params, dry=dry, checkpoint=checkpoint)
+    state, token = text(params, "state"), whole(params.get("token"))
+    if state in (PAUSED, RESUMED):
+        return {**core.pause(state == PAUSED, token).as_dict(), **core.facts}
+    if state == RESTARTED:
+        return {**core.restart(token).as_dict(), **core.facts}
+    backend = _strategic(core, params)
     result = {**_changed(backend, params).as_dict(), **backend.facts}
     if params.get("record_template") is False:
         result.pop("template", None)
     return result
 
 
-def _changed(backend: DeploymentBackend, params: Mapping[str, object]) -> Outcome:
-    state, token = text(params, "state"), whole(params.get("token"))
+def _strategic(core: DeploymentBackend, params: Mapping[str, object]) -> _Told:
+    """The backend of the option `strategy`; what only one of them needs is loaded for it alone."""
+    strategy, share, route = (
+        text(params, "strategy") or "rolling",
+        number(params, "share") or 100.0,
+        params.get("route"),
+    )
+    if strategy == "canary":
+        from .canary import CanaryBackend, CanaryOptions
+
+        return CanaryBackend(core.steps, CanaryOptions(share, route_option(route if isinstance(route, dict) else None)))
+    if share != 100.0 or route:
+        raise OptionError("share and route are of strategy: canary", mend="Set it, or remove them")
+    return core
+
+
+def _changed(backend: _Told, params: Mapping[str, object]) -> Outcome:
+    state = text(params, "state")
     if state == KNOWN_GOOD:
         return backend.rollback(rollback_of(params))
     if state == PROMOTED:
         return backend.promote(promote_of(params))
-    if state in (PAUSED, RESUMED):
-        return backend.pause(state == PAUSED, token)
-    if state == RESTARTED:
-        return backend.restart(token)
     return backend.deploy(deploy_of(params))
 
 
