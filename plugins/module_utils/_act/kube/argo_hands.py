@@ -1,0 +1,203 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The single steps on a Rollout of Argo Rollouts: look, change its spec or its status, mark a revision, follow it.
+
+What to do, and when, is `argo`'s. The spec is changed by whom a decision stands for; the status is where Argo keeps
+what people ask for (abort, promote), and is patched exactly as `kubectl argo rollouts` does.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
+
+from ..._errors import DeliveryError, OptionError, PlaceError, nearest
+from ..model import Release
+from . import argo_status
+from .api import JSON_PATCH, MERGE, Api, Conflict, Forbidden, NotFound
+from .argo_view import ArgoView, of_revision, view_of
+from .follow import Follow, State
+from .marks import notes_of, owner_uid, release_mark
+from .names import KINDS, path_of
+from .revisions import Revision
+from .workload import Target, last_change, moved, pins, pointer, selector_of
+
+Object = Mapping[str, Any]
+Operations = List[Dict[str, object]]
+Found = TypeVar("Found")
+
+_TRIES = 5  # to apply a change while the controller, or an autoscaler, changes the same object
+_TAKEN_UP = 15.0  # seconds for the controller to see a change
+
+
+@dataclass(frozen=True)
+class How:
+    """How to do it. `share` is in percent, `timeout` in seconds; with `dry` the API server only rehearses it."""
+
+    images: Mapping[str, object] = field(default_factory=dict)
+    patch: Mapping[str, Any] = field(default_factory=dict)
+    share: Optional[float] = None
+    change_cause: str = ""
+    wait: bool = True
+    timeout: float = 300.0
+    read_analysis: bool = False
+    to_revision: Optional[int] = None
+    dry: bool = False
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What is followed: the Rollout with its revisions, and the live pods of all of them."""
+
+    view: ArgoView
+    pods: Tuple[Object, ...]
+
+    def pods_of(self, revision: Revision) -> Tuple[Object, ...]:
+        return tuple(pod for pod in self.pods if of_revision(pod, revision))
+
+
+def target_of(namespace: str, name: str) -> Target:
+    return Target(KINDS["Rollout"], namespace, name)
+
+
+class Hands:
+    """The hands on one Rollout of one cluster."""
+
+    def __init__(self, api: Api, target: Target, how: How) -> None:
+        self.api, self.target, self.how = api, target, how
+        self._selector = ""
+
+    def look(self) -> ArgoView:
+        """The Rollout with its revisions. Where the controller has not seen its newest spec yet, that is awaited."""
+        view = self.glance()
+        if not argo_status.observed(view.workload):
+            self.follow(lambda sight: argo_status.observed(sight.view.workload) or None, _TAKEN_UP)
+            view = self.glance()
+        return view
+
+    def glance(self) -> ArgoView:
+        """The Rollout with its revisions, as they are."""
+        try:
+            rollout = self.api.get(self.target.path)
+        except NotFound:
+            raise self._unknown() from None
+        self._selector = selector_of(rollout)
+        return view_of(rollout, self.api.items(self.target.revisions, labelSelector=self._selector))
+
+    def change(self, seen: Object, operations: Operations, notes: Mapping[str, str]) -> Object:
+        """Spec and annotations in one patch, pinned on what was `seen`; Conflict when somebody was faster."""
+        for attempt in range(_TRIES):
+            tests: Operations = [{"op": "test", "path": path, "value": value} for path, value in pins(seen)]
+            if not notes_of(seen):
+                tests.append({"op": "add", "path": "/metadata/annotations", "value": {}})
+            added: Operations = [{"op": "add", "path": pointer(key), "value": text} for key, text in notes.items()]
+            try:
+                return self.api.patch(self.target.path, tests + operations + added, JSON_PATCH, dry=self.how.dry)
+            except PlaceError as error:
+                # a test that fails is answered like a spec that is invalid
+                if error.details.get("status") not in (409, 422):
+                    raise
+                now = self.api.get(self.target.path)
+                self._same(seen, now)
+                if (pins(now) == pins(seen) and not isinstance(error, Conflict)) or attempt == _TRIES - 1:
+                    raise
+                seen = now
+        raise AssertionError  # the last try has raised
+
+    def ask(self, seen: Object, status: Mapping[str, object]) -> None:
+        """Patch the status, where Argo takes what people ask for; pinned like `change`."""
+        for attempt in range(_TRIES):
+            pinned = {"metadata": {"resourceVersion": seen["metadata"]["resourceVersion"]}, "status": dict(status)}
+            try:
+                self.api.patch(f"{self.target.path}/status", pinned, MERGE, dry=self.how.dry)
+                return
+            except Conflict:
+                now = self.api.get(self.target.path)
+                self._same(seen, now)
+                if attempt == _TRIES - 1:
+                    raise
+                seen = now
+
+    def mark(self, revision: Revision, release: Release, more: Optional[Mapping[str, str]] = None) -> None:
+        """Write on the revision which release it is."""
+        notes = {**release_mark(release, revision.name), **(more or {})}
+        body = {"metadata": {"annotations": notes, "uid": revision.uid}}
+        self.api.patch(f"{self.target.revisions}/{revision.name}", body, MERGE, dry=self.how.dry)
+
+    def follow(self, look: Callable[[Sight], Optional[Found]], seconds: float) -> Optional[Found]:
+        """What `look` finds, asked whenever anything of the Rollout changes; None after `seconds`."""
+
+        def seen(state: State) -> Optional[Found]:
+            rollout = next(iter(state["rollout"].values()), None)
+            if rollout is None:
+                raise PlaceError(f"{self.target} was deleted meanwhile")
+            view = view_of(rollout, state["revisions"].values())
+            return look(Sight(view, tuple(pod for pod in state["pods"].values() if _lives(pod))))
+
+        labels = {"labelSelector": self._selector}
+        lists = {
+            "rollout": (self.target.collection, {"fieldSelector": f"metadata.name={self.target.name}"}),
+            "revisions": (self.target.revisions, labels),
+            "pods": (self.target.pods, labels),
+        }
+        with Follow(self.api, lists) as following:
+            return following.until(seen, seconds)
+
+    def pods_of(self, revision: Revision) -> List[Object]:
+        """The live pods of one revision."""
+        labels = f"{argo_status.HASH}={argo_status.template_hash(revision.raw)}"
+        pods = self.api.items(self.target.pods, labelSelector=labels)
+        return [pod for pod in pods if _lives(pod) and of_revision(pod, revision)]
+
+    def analysis(self, rollout: Object) -> List[Dict[str, Any]]:
+        """What Argo's own AnalysisRuns and Experiments say of the newest pod template."""
+        labels = {"labelSelector": f"{argo_status.HASH}={argo_status.current_hash(rollout)}"}
+        found: List[Dict[str, Any]] = []
+        for kind, plural in (("AnalysisRun", "analysisruns"), ("Experiment", "experiments")):
+            runs = self.api.items(path_of(self.target.kind.group, plural, self.target.namespace), **labels)
+            mine = [{**run, "kind": kind} for run in runs if owner_uid(run) == rollout["metadata"]["uid"]]
+            found += argo_status.analysis(sorted(mine, key=lambda run: str(run["metadata"]["creationTimestamp"])))
+        return found
+
+    def overtaken(self, now: Object) -> Conflict:
+        return Conflict(
+            f"{self.target} was changed {last_change(now)} since it was looked at, and nothing was overwritten",
+            mend="Look at what changed and run it again",
+        )
+
+    def _same(self, seen: Object, now: Object) -> None:
+        """Raise when somebody did what makes the decision void."""
+        if moved(_with_template(seen), _with_template(now)):
+            raise self.overtaken(now)
+
+    def _unknown(self) -> DeliveryError:
+        """Why there is no such Rollout: no such kind, no such namespace, or the nearest name that is there."""
+        namespace, name = self.target.namespace, self.target.name
+        try:
+            names = [str(each["metadata"]["name"]) for each in self.api.items(self.target.collection)]
+        except NotFound:
+            return PlaceError(
+                f"{self.api.access.server} knows no Rollout ({self.target.kind.group})",
+                mend="Install Argo Rollouts in this cluster, or check context",
+                details={"changed": False},
+            )
+        except Forbidden:
+            names = []
+        if names:
+            there = f"It has {', '.join(sorted(names)[:10])}"
+            return OptionError(f"namespace {namespace} has no Rollout {name!r}{nearest(name, names)}", mend=there)
+        with suppress(Forbidden):
+            spaces = [str(each["metadata"]["name"]) for each in self.api.items("/api/v1/namespaces")]
+            if namespace not in spaces:
+                return OptionError(f"there is no namespace {namespace!r}{nearest(namespace, spaces)}")
+        return OptionError(f"namespace {namespace} has no Rollout {name!r}", mend="Check name, namespace and context")
+
+
+def _with_template(rollout: Object) -> Object:
+    """A Rollout that refers to another object for its pod template has none of its own to compare."""
+    return {**rollout, "spec": {"template": {}, **rollout["spec"]}}
+
+
+def _lives(pod: Object) -> bool:
+    return not pod["metadata"].get("deletionTimestamp")

@@ -1,0 +1,259 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One change of a Rollout of Argo Rollouts: what was seen, what was done, and what all changes have in common."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
+
+from ..._errors import PlaceError
+from .. import plan
+from ..model import FAILED, Journal, Outcome, Release
+from . import argo_status as status
+from . import argo_steps as steps
+from .argo_hands import Hands, Operations, Sight
+from .argo_view import ArgoView
+from .marks import workload_marks
+from .names import CHANGE_CAUSE, TOKEN
+from .progress import trouble_of
+from .revisions import Revision
+from .workload import digest_of, gitops_warning, images_of, is_paused, refuse_owned, template_of
+
+Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ArgoOutcome(Outcome):
+    """What came of a wish. `stable` is the release that an abort would leave; `share`, in percent, is `current`'s."""
+
+    stable: Optional[str] = None
+    share: float = 0.0
+    phase: str = ""
+    message: str = ""
+    analysis: Tuple[Mapping[str, Any], ...] = ()
+
+    def as_dict(self) -> Dict[str, object]:
+        return dict(super().as_dict(), analysis=list(self.analysis))
+
+
+class Run:
+    """One change. `view` follows what is seen; in a dry run, what would be seen.
+
+    `template` is the pod template that the Rollout must keep for what we wait for; None while that does not matter.
+    """
+
+    def __init__(
+        self, hands: Hands, view: ArgoView, clock: Callable[[], float], *, release: Optional[str], token: Optional[int]
+    ) -> None:
+        self.hands, self.how, self.view = hands, hands.how, view
+        self.clock = clock
+        self.warnings: List[str] = []
+        self.analysis: List[Dict[str, Any]] = []
+        self.template: Optional[Object] = None
+        self._first, self._began = view, time.monotonic()
+        self._release, self._token = release, token
+        self._actions: List[str] = []
+        self._asked: Set[str] = set()
+        self._put: Optional[Tuple[Journal, Release]] = None
+
+    @property
+    def rollout(self) -> Object:
+        return self.view.workload
+
+    @property
+    def paused(self) -> bool:
+        return is_paused(self.rollout)
+
+    def did(self, action: str) -> None:
+        self._actions.append(action)
+
+    def refuse_foreign(self) -> None:
+        """Only a Rollout with a pod template of its own, which nobody else would set back, can be changed here."""
+        target = self.hands.target
+        if "template" not in self.rollout["spec"]:
+            other = self.rollout["spec"].get("workloadRef") or {}
+            named = f"{other.get('kind')} {other.get('name')}"
+            raise PlaceError(
+                f"{target} takes its pod template from {named} (workloadRef), which this does not change",
+                mend=f"Change {named}, or move its template into the Rollout",
+            )
+        refuse_owned(self.rollout, target)
+        warning = gitops_warning(self.rollout, target)
+        if warning:
+            self.warnings.append(warning)
+
+    # -- changes
+
+    def put(self, template: Object, journal: Journal, release: Release, cause: str, more: Operations) -> None:
+        """The pod template, with the journal in the same patch; the controller begins with it at once."""
+        pending = replace(release, digest=digest_of(template))
+        notes = workload_marks(journal, journal.token, pending)
+        if cause:
+            notes[CHANGE_CAUSE] = cause
+        replaced: Operations = [{"op": "replace", "path": "/spec/template", "value": dict(template)}]
+        self._change(replaced + more, notes, f"set the pod template of {release.id}")
+        self.template = template_of(self.rollout)
+        self._put = journal, pending
+
+    def spec(self, operations: Operations, action: str) -> None:
+        """Another change of the spec, such as `paused`."""
+        self._change(operations, {} if self._token is None else {TOKEN: str(self._token)}, action)
+
+    def _change(self, operations: Operations, notes: Mapping[str, str], action: str) -> None:
+        made = self.hands.change(self.rollout, operations, notes)
+        self.view = replace(self.view, workload=made)
+        if action:
+            self.did(action)
+
+    def remember(self) -> None:
+        """The fencing token goes first where only a status or a revision is changed."""
+        if self._token is not None and self.view.situation.token != self._token and not self._put:
+            self._change([], {TOKEN: str(self._token)}, "")
+            self.view = replace(self.view, situation=replace(self.view.situation, token=self._token))
+
+    def once(self, what: str) -> bool:
+        """True the first time: what is followed may be older than what was done."""
+        fresh = what not in self._asked
+        self._asked.add(what)
+        return fresh
+
+    def ask(self, wish: Mapping[str, object], action: str) -> None:
+        """Ask Argo for something, once in this change for each state that the Rollout is in."""
+        told = status.status_of(self.rollout)
+        key = json.dumps([wish, told.get("currentStepIndex"), told.get("pauseConditions")], sort_keys=True)
+        if self.once(key):
+            self.remember()
+            self.hands.ask(self.rollout, wish)
+            self.did(action)
+
+    def ask_full(self) -> None:
+        """`kubectl argo rollouts promote --full`. Before the controller knows of the template it would be forgotten."""
+        if not status.status_of(self.rollout).get("promoteFull") and self.once("promoteFull"):
+            self.remember()
+            self.hands.ask(self.rollout, {"promoteFull": True})
+            self.did("promoted in full")
+
+    def ask_step(self) -> None:
+        """`kubectl argo rollouts promote`, with its three cases."""
+        told = status.status_of(self.rollout)
+        index = min(int(told.get("currentStepIndex") or 0) + 1, len(steps.steps(self.rollout)))
+        waiting = told.get("pauseConditions")
+        analysed = ((told.get("canary") or {}).get("currentStepAnalysisRunStatus") or {}).get("status")
+        wish: Dict[str, object] = {"pauseConditions": None}
+        if waiting and told.get("controllerPause") and analysed == "Inconclusive":
+            wish = {**wish, "controllerPause": False, "currentStepIndex": index}
+        elif not waiting and steps.canary(self.rollout) is not None:
+            wish = {**wish, "currentStepIndex": index}
+        self.ask(wish, f"promoted past {steps.share_of(self.rollout):g} %")
+
+    def mark(self, revision: Revision, release: Release, more: Optional[Mapping[str, str]] = None) -> None:
+        self.hands.mark(revision, release, more)
+        seen = self.view.situation
+        releases = tuple(release if known.id == release.id else known for known in seen.releases)
+        self.view = replace(self.view, situation=replace(seen, releases=releases))
+
+    # -- waiting
+
+    def follow(self, look: Callable[[Sight], bool], wanted: str) -> None:
+        """Until `look` is true. What makes that impossible is journalled as this change's failure, and raised."""
+        if self.how.dry:
+            return
+
+        def seen(sight: Sight) -> Optional[bool]:
+            self.view = sight.view
+            return look(sight) or None
+
+        try:
+            if self.hands.follow(seen, self.how.timeout) is None:
+                told = status.told(self.rollout)
+                raise PlaceError(f"{self.hands.target} is not {wanted} after {self.how.timeout:g} s: {told}")
+        except PlaceError as problem:
+            self._fail(problem.what)
+            raise
+
+    def ready(self, sight: Sight) -> bool:
+        """Has the controller made our template's pods, or begun to? PlaceError when it cannot get any further."""
+        current = sight.view.current
+        if self.template is not None and self.rollout["spec"].get("template") != self.template:
+            raise self.hands.overtaken(self.rollout)
+        stops = status.stops(self.rollout)
+        if stops:
+            self.read_analysis()  # which may know better why
+            raise PlaceError(f"{self.hands.target} does not go on: {stops}")
+        for pod in sight.pods_of(current) if current else ():
+            trouble = trouble_of(pod)
+            if trouble:
+                raise PlaceError(f"{self.hands.target} cannot be rolled out: {trouble}")
+        return status.observed(self.rollout) and current is not None
+
+    def read_analysis(self) -> None:
+        """What Argo's own analysis says of the newest template; PlaceError unless it is fine so far."""
+        if not self.how.read_analysis or self.how.dry:
+            return
+        self.analysis = self.hands.analysis(self.rollout)
+        for phases, mend in (
+            (status.BROKEN, "Go back to the last known good release"),
+            (status.UNSURE, "It can tell neither good nor bad: promote a step, or go back"),
+        ):
+            told = [status.told_analysis(found) for found in self.analysis if found["phase"] in phases]
+            if told:
+                raise PlaceError("; ".join(told), mend=mend)
+
+    def refresh(self) -> None:
+        """Look again, so that the outcome tells the marks just made."""
+        if self._actions and not self.how.dry:
+            self.view = self.hands.glance()
+
+    def _fail(self, problem: str) -> None:
+        if self._put:
+            journal, release = self._put
+            failed = replace(journal, phase=FAILED, problem=problem[:500])
+            with suppress(PlaceError):  # somebody else was here meanwhile: the journal is theirs
+                self.hands.change(self.rollout, [], workload_marks(failed, journal.token, release))
+
+    def foresee(self, release: Release) -> None:
+        """In a dry run: what would be current."""
+        seen = self.view.situation
+        others = tuple(known for known in seen.releases if known.id != release.id)
+        self.view = replace(self.view, situation=replace(seen, current=release.id, releases=(release, *others)))
+
+    # -- what came of it
+
+    def outcome(self) -> ArgoOutcome:
+        seen, stable = self.view.situation, self.view.stable
+        return ArgoOutcome(
+            release=self._release or seen.current,
+            before=seen.previous,
+            current=seen.current,
+            known_good=plan.known_good(self.view.deciding),
+            changed=bool(self._actions),
+            actions=tuple(self._actions),
+            warnings=tuple(self.warnings),
+            diff={"before": _shown(self._first), "after": _shown(self.view)},
+            took=round(time.monotonic() - self._began, 3),
+            stable=stable.id if stable else None,
+            share=steps.share_of(self.rollout),
+            phase=status.phase(self.rollout),
+            message=str(status.status_of(self.rollout).get("message") or ""),
+            analysis=tuple(self.analysis),
+        )
+
+    def facts(self) -> Dict[str, object]:
+        """What there is to say beside an error."""
+        return self.outcome().as_dict()
+
+
+def _shown(view: ArgoView) -> Dict[str, object]:
+    seen = view.situation
+    return {
+        "current": seen.current,
+        "images": images_of(view.workload["spec"].get("template") or {}),
+        "share": steps.share_of(view.workload),
+        "paused": is_paused(view.workload),
+        "known_good": [release.id for release in seen.releases if release.known_good],
+        "bad": [release.id for release in seen.releases if release.bad],
+    }

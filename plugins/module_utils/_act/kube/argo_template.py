@@ -1,0 +1,124 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Rollout's pod template: the one that is wished, and the one that a ReplicaSet was made of. Pure.
+
+A Rollout is a custom resource: the API server knows no strategic merge for it, so that lists are merged here.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any, Dict, List, Mapping, Optional
+
+from ..._errors import OptionError, nearest
+from .argo_status import HASH
+from .images import image_of
+from .workload import containers_of, images_of
+
+Object = Mapping[str, Any]
+
+_EPHEMERAL = "rollout.argoproj.io/ephemeral-metadata"
+# lists whose items have a name of their own, as in Kubernetes' own merging; any other list is replaced
+_KEYS = {
+    "containers": "name",
+    "initContainers": "name",
+    "volumes": "name",
+    "env": "name",
+    "imagePullSecrets": "name",
+    "volumeMounts": "mountPath",
+    "volumeDevices": "devicePath",
+    "ports": "containerPort",
+    "hostAliases": "ip",
+}
+
+
+def wished(template: Object, images: Mapping[str, object], patch: Object, release: str) -> Dict[str, Any]:
+    """`template` with the `images` of its containers and `patch` laid over it; `{release}` in an image is filled in."""
+    known = images_of(template)
+    for name in images:
+        if name not in known:
+            raise OptionError(
+                f"images: the pod template has no container {name!r}{nearest(name, known)}",
+                mend=f"It has {', '.join(known)}",
+            )
+    made = merged(template, patch)
+    for container in containers_of(made):
+        name = str(container["name"])
+        if name in images:
+            container["image"] = image_of(str(images[name]), release, name)
+    return made
+
+
+def merged(old: Object, patch: Object) -> Dict[str, Any]:
+    """`patch` laid over `old`: null removes, lists of named things are merged by name, other values are replaced."""
+    result = copy.deepcopy(dict(old))
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, Mapping):
+            before = result.get(key)
+            result[key] = merged(before if isinstance(before, Mapping) else {}, value)
+        elif isinstance(value, list) and key in _KEYS and isinstance(result.get(key), list):
+            result[key] = _merged_list(result[key], value, _KEYS[key])
+        else:
+            result[key] = copy.deepcopy(value)
+    return result
+
+
+def original(replicaset: Object) -> Dict[str, Any]:
+    """The pod template that a ReplicaSet was made of, without what the controller has added to it."""
+    template: Dict[str, Any] = copy.deepcopy(replicaset["spec"]["template"])
+    about = template.setdefault("metadata", {})
+    about.pop("creationTimestamp", None)
+    (about.get("labels") or {}).pop(HASH, None)
+    notes = (replicaset["metadata"].get("annotations") or {}).get(_EPHEMERAL)
+    for kind, added in (json.loads(notes) if notes else {}).items():
+        for key in added or {}:
+            (about.get(kind) or {}).pop(key, None)
+    if template["spec"].get("affinity"):
+        _without_own_affinity(template["spec"])
+    return template
+
+
+def covers(live: object, desired: object) -> bool:
+    """Does `live`, to which the API server has added its defaults, have all that `desired` says?"""
+    if isinstance(desired, Mapping):
+        return isinstance(live, Mapping) and all(
+            covers(live.get(key), value) for key, value in desired.items() if value not in (None, {}, [], "")
+        )
+    if isinstance(desired, list):
+        same = isinstance(live, list) and len(live) == len(desired)
+        return same and all(covers(one, other) for one, other in zip(live, desired))  # type: ignore[call-overload]
+    return live == desired
+
+
+def _merged_list(old: List[Any], patch: List[Any], key: str) -> List[Any]:
+    result = copy.deepcopy(old)
+    for item in patch:
+        if not isinstance(item, Mapping) or key not in item:
+            raise OptionError(f"patch: an item of a list has no {key}, by which it is told from the others")
+        place: Optional[int] = next((at for at, have in enumerate(result) if have.get(key) == item[key]), None)
+        gone = item.get("$patch") == "delete"
+        if place is None:
+            result += [] if gone else [copy.deepcopy(dict(item))]
+        elif gone:
+            del result[place]
+        else:
+            result[place] = merged(result[place], item)
+    return result
+
+
+def _without_own_affinity(spec: Dict[str, Any]) -> None:
+    """Drop the rules by which the controller keeps canary and stable pods apart: they name a pod template's hash."""
+    affinity = spec["affinity"]
+    rules = affinity.get("podAntiAffinity") or {}
+    for when in list(rules):
+        kept = [rule for rule in rules[when] or [] if HASH not in json.dumps(rule)]
+        rules.pop(when)
+        if kept:
+            rules[when] = kept
+    if not rules:
+        affinity.pop("podAntiAffinity", None)
+    if not affinity:
+        spec.pop("affinity")
