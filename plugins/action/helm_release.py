@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import json
-
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm_options import ARGUMENTS, REQUIRED_IF
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm_options import ARGUMENTS, REQUIRED_IF, packed
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import Facts
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._record import RecordedAction, spec_of
 
@@ -17,9 +15,9 @@ class ActionModule(RecordedAction):
     SPEC = spec_of(ARGUMENTS)
     REQUIRED_IF = REQUIRED_IF
 
+    def intent(self, options: Facts) -> Facts:
+        about = ("name", "namespace", "chart", "chart_version")
+        return {**super().intent(options), **{option: options[option] for option in about if options.get(option)}}
+
     def change(self, options: Facts, given: Facts, task_vars: Facts) -> Facts:
-        values = given.get("values")
-        if values is not None and not isinstance(values, str):
-            # one text is one secret; of a mapping each word would be masked, wherever it is in the result
-            given = {**given, "values": json.dumps(values)}
-        return super().change(options, given, task_vars)
+        return super().change(options, packed(given), task_vars)

@@ -184,17 +184,13 @@ from typing import NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm_options import (
-    INFO_ARGUMENTS,
-    RELEASES_REQUIRED_IF,
-    look,
-)
-from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.run import run
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm_options import INFO_ARGUMENTS, look
+from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.run import run_change
 
 
 def main() -> NoReturn:
-    module = AnsibleModule(argument_spec=INFO_ARGUMENTS, required_if=RELEASES_REQUIRED_IF, supports_check_mode=True)
-    run(module, lambda called: look(called.params))
+    module = AnsibleModule(argument_spec=INFO_ARGUMENTS, supports_check_mode=True)
+    run_change(module, lambda called: look(called.params))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Mapping, Tuple
 
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm_options import packed
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.connection import CONNECTION
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import CONTROLLER, WISHES
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
@@ -57,7 +58,7 @@ def change_of(backend: str, options: Facts, given: Facts) -> Tuple[str, Facts]:
             own.setdefault("strategy", "canary")
     elif options["share"] < 100:
         raise OptionError(f"backend {backend} cannot give a release a share of a place's traffic", mend="Remove share")
-    return COLLECTION + modules.change, {**own, **wishes}
+    return COLLECTION + modules.change, {**(packed(own) if backend == "helm" else own), **wishes}
 
 
 def info_of(backend: str, options: Facts) -> Tuple[str, Facts]:

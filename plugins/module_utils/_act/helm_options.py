@@ -53,6 +53,12 @@ _NAME_LENGTH = 53  # Helm's own limit
 _HIDDEN_LENGTH = 4  # shorter values are words of every message
 
 
+def packed(given: Mapping[str, Any]) -> Dict[str, Any]:
+    """A task's options as the module must get them: of a mapping Ansible would mask each word in every result."""
+    values = given.get("values")
+    return dict(given) if values is None or isinstance(values, str) else {**given, "values": json.dumps(values)}
+
+
 def change(params: Mapping[str, Any], *, dry: bool) -> Dict[str, object]:
     """Do what the options of module `helm_release` say; in check mode only tell what would happen."""
     with _opened(params, dry=dry) as backend:

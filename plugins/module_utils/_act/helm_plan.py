@@ -103,7 +103,7 @@ def target(history: History, wish: Rollback) -> Revision:
             raise
         raise PlaceError(
             f"{error.what}: {gone} was, but helm has pruned it from its history",
-            mend="Deploy its chart and values again, as the ledger has them; history_max says how many are kept",
+            mend="Deploy it again, the ledger has its record; history_max says how many revisions helm keeps",
             details=error.details,
         ) from None
     found = history.sound(release)
