@@ -30,6 +30,7 @@ PLAY = """
         release: 1.0.0
         chart: "{{ chart }}"
         values: {tag: 1.0.0, password: "{{ secret }}"}
+        wait: false
       register: deployed
     - selfheal.delivery.helm_release: {release: 1.0.0, state: promoted}
       register: promoted
