@@ -30,6 +30,8 @@ ENVIRONMENTS: Dict[str, Tuple[str, Tuple[str, ...]]] = {
     "2.19": ("requirements-2.19.txt", ("3.11",)),
     "2.20": ("requirements-2.20.txt", ("3.12",)),
     "2.21": ("requirements-2.21.txt", ("3.13", "3.12")),
+    # with the Ansible community package, whose collections the benches compare with: large, and only built for them
+    "bench": ("requirements-bench.txt", ("3.11",)),
 }
 
 
