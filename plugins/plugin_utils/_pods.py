@@ -122,7 +122,7 @@ def pod_targets(place: str, state: Mapping[str, Any], places: int) -> List[Facts
 
 def listers_of(group: str, policy: Policy, places: Sequence[str], task_vars: Mapping[str, Any]) -> Dict[str, Lister]:
     """For each place, who lists its pods: by the policy's backend_options, rendered with that place's own variables."""
-    from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.options import pods_of
+    from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.pods import lister
 
     listers: Dict[str, Lister] = {}
     for place in places:
@@ -131,5 +131,5 @@ def listers_of(group: str, policy: Policy, places: Sequence[str], task_vars: Map
         if not options:
             raise OptionError(f"{place} has no backend_options", mend="Set them in the policy", service=policy.service)
         kind = "Rollout" if policy.backend == "argo_rollout" else str(options.get("kind") or "Deployment")
-        listers[place] = pods_of({**options, "kind": kind})
+        listers[place] = lister({**options, "kind": kind})
     return listers

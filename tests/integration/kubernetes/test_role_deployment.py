@@ -1,0 +1,59 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The canary and watch roles on a Deployment, from ansible-playbook to a real API server and a real Prometheus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, Iterator
+
+import pytest
+from cluster import Cluster, deployment, service
+from kube_shop import KubeShop, images, uids
+from traffic import traffic
+
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.options import change
+
+RATES = {"2.0.0": 0.05}
+
+
+@pytest.fixture
+def shop(cluster: Cluster, namespace: str, tmp_path: Path, ansible_env: Dict[str, str]) -> Iterator[KubeShop]:
+    """Nine pods of 1.0.0, marked known good by the watch role."""
+    cluster.apply([deployment("shop", "shop:1.0.0", 9), service("shop")], namespace)
+    cluster.wait_available(namespace, "shop")
+    with traffic(cluster, namespace, "shop", RATES, rps=900) as url:
+        policy = {
+            "backend": "deployment",
+            "backend_options": {
+                "kubeconfig": str(cluster.kubeconfig),
+                "namespace": namespace,
+                "name": "shop",
+                "images": {"app": "shop:{release}"},
+            },
+            "source": {"type": "prometheus", "url": url, "window": 10},
+        }
+        shop = KubeShop(tmp_path / "shop", cluster, ansible_env, policy)
+        # what was there before us gets a name
+        change({**policy["backend_options"], "state": "deployed", "release": "1.0.0"}, dry=False)
+        yield shop
+
+
+def test_a_bad_release_is_gone_with_the_stable_pods_untouched_and_a_good_one_is_promoted(
+    shop: KubeShop, cluster: Cluster, namespace: str
+) -> None:
+    first = shop.play("watch", watch_release="1.0.0", watch_first_release=True)
+    assert first.returncode == 0, first.stdout
+    before = uids(cluster.pods(namespace))
+    bad = shop.play("canary", canary_release="2.0.0")
+    assert bad.returncode != 0, bad.stdout
+    outcome = shop.last().outcome
+    assert outcome["bake"].get("verdict") == "fail", bad.stdout
+    assert outcome["verified"]["verdict"] == "recovered", bad.stdout
+    cluster.wait(lambda: uids(cluster.pods(namespace)) == before, "only the stable pods are left, the same ones")
+    assert len(cluster.list(f"/apis/apps/v1/namespaces/{namespace}/deployments")) == 1
+    good = shop.play("canary", canary_release="2.0.1")
+    assert good.returncode == 0, good.stdout
+    assert images(cluster.pods(namespace)) == ["shop:2.0.1"]
+    again = shop.play("canary", canary_release="2.0.1")
+    assert again.returncode == 0 and "nothing to do" in again.stdout
