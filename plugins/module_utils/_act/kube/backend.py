@@ -375,11 +375,11 @@ class _Run:
 
         if not self._how.wait:
             if release:
-                found(self._steps.taken_up(template))
+                found(self._steps.taken_up(self.view.workload))
             return False
         told = notes_of(self.view.workload).get(JOURNAL, "")
         try:
-            rolled = self._steps.wait(template, found)
+            rolled = self._steps.wait(template, found, self.view.workload)
         except PlaceError as error:
             self._failed(journal, release, told, error)
             raise
@@ -463,7 +463,7 @@ class _Run:
         self.view = replace(self.view, workload={**workload, **changed})
         self._actions.append("paused" if paused else "resumed")
         if not paused and self._how.wait and not self._how.dry:
-            self._steps.wait(template_of(changed), lambda revision: None)
+            self._steps.wait(template_of(changed), lambda revision: None, changed)
 
     def again(self) -> None:
         """A restart is the same release in a revision of its own, marked as the other one is."""

@@ -188,7 +188,7 @@ def look(params: Mapping[str, object]) -> Dict[str, object]:
         "token": seen.token,
         "status": status_text(view.workload),
         "paused": is_paused(view.workload),
-        "pods": _pods(backend, view),
+        "pods": live_pods(backend, view),
         "requests": backend.steps.api.requests,
     }
 
@@ -206,7 +206,7 @@ def _release_row(view: View, release: str, row: Dict[str, object]) -> Dict[str, 
     }
 
 
-def _pods(backend: DeploymentBackend, view: View) -> List[Dict[str, object]]:
+def live_pods(backend: DeploymentBackend, view: View) -> List[Dict[str, object]]:
     """The live pods of the workload and of its canary sibling, each with the release of its own revision."""
     found = [_pod_row(pod, view) for pod in backend.steps.pods() if _owned(pod, view)]
     target = backend.steps.target

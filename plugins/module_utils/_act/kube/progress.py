@@ -48,13 +48,13 @@ def _deployment(workload: Object, status: Object) -> str:
     if updated < wanted:
         return f"{updated} of {wanted} updated"
     if there > updated:
-        return f"{there - updated} old pods are still there"
+        return f"{_pods(there - updated, 'old ')} still there"
     if available < wanted:
         return f"{available} of {wanted} available"
     if there > wanted:
-        return f"{there - wanted} pods too many"
+        return f"{_pods(there - wanted)} too many"
     leaving = _count(status, "terminatingReplicas")
-    return f"{leaving} pods are still terminating" if leaving else ""
+    return f"{_pods(leaving)} still terminating" if leaving else ""
 
 
 def _stateful_set(workload: Object, status: Object) -> str:
@@ -71,7 +71,7 @@ def _stateful_set(workload: Object, status: Object) -> str:
     if available < wanted:
         return f"{available} of {wanted} available"
     there = _count(status, "replicas")
-    return f"{there - wanted} pods too many" if there > wanted else ""
+    return f"{_pods(there - wanted)} too many" if there > wanted else ""
 
 
 def _daemon_set(workload: Object, status: Object) -> str:
@@ -158,6 +158,10 @@ def status_text(workload: Object) -> str:
 
 def _is(condition: Object, kind: str, status: str) -> bool:
     return bool(condition.get("type") == kind and condition.get("status") == status)
+
+
+def _pods(count: int, what: str = "") -> str:
+    return f"1 {what}pod is" if count == 1 else f"{count} {what}pods are"
 
 
 def _count(status: Object, key: str) -> int:

@@ -172,11 +172,17 @@ def gitops_of(workload: Object) -> str:
     return next(iter([*by_mark, *(name for key, name in _GITOPS_MANAGERS.items() if key in managers)]), "")
 
 
-def last_change(workload: Object) -> str:
-    """`by kubectl-set at 2026-01-02T03:04:05Z`: who changed it last, but for its status."""
+def last_change(workload: Object, before: Optional[Object] = None) -> str:
+    """`by kubectl-set at 2026-01-02T03:04:05Z`: who changed it last, but for its status; since `before`, if given."""
+    known = [_change(each) for each in (before or {"metadata": {}})["metadata"].get("managedFields") or []]
     fields = [each for each in workload["metadata"].get("managedFields") or [] if not each.get("subresource")]
-    last = max(fields, key=lambda each: str(each.get("time") or ""), default=None)
+    fresh = [each for each in fields if _change(each) not in known]
+    last = max(fresh or fields, key=lambda each: str(each.get("time") or ""), default=None)
     return f"by {last.get('manager')} at {last.get('time')}" if last else "by somebody"
+
+
+def _change(entry: Object) -> Tuple[object, ...]:
+    return tuple(entry.get(key) for key in ("manager", "operation", "subresource", "time"))
 
 
 def pins(workload: Object) -> Tuple[Tuple[str, object], ...]:

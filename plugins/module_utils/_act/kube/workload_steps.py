@@ -103,15 +103,15 @@ class Steps:
                     raise
                 now = self.api.get(self.target.path)
                 if moved(seen, now):
-                    raise self._overtaken(now) from None
+                    raise self._overtaken(seen, now) from None
                 if (pins(now) == pins(seen) and not isinstance(error, Conflict)) or tries == _TRIES:
                     raise
                 seen = now
 
-    def _overtaken(self, now: Object) -> Conflict:
+    def _overtaken(self, seen: Optional[Object], now: Object) -> Conflict:
         images = ", ".join(f"{name}: {image}" for name, image in images_of(template_of(now)).items())
         return Conflict(
-            f"{self.target} was changed {last_change(now)} since it was looked at, and nothing was overwritten;"
+            f"{self.target} was changed {last_change(now, seen)} since it was looked at, and nothing was overwritten;"
             f" its images are now {images}",
             mend="Look at what changed and run it again",
             details={"changed": False},
@@ -140,12 +140,13 @@ class Steps:
         metadata = {"annotations": dict(notes), **({"uid": uid} if uid else {})}
         self.api.patch(path, {"metadata": metadata}, MERGE, dry=self.how.dry)
 
-    def taken_up(self, template: Object) -> Revision:
-        """The revision that the controller makes of `template`, as soon as it is there."""
+    def taken_up(self, workload: Object) -> Revision:
+        """The revision that the controller makes of the workload's template, as soon as it is there."""
+        template = template_of(workload)
 
         def look(state: State) -> Optional[Revision]:
             view = self._view(state)
-            self._expect(view, template)
+            self._expect(view, template, workload)
             return view.current
 
         revision = self._followed(("workload", "revisions"), look, min(_TAKEN_UP, self.how.timeout))
@@ -156,14 +157,17 @@ class Steps:
             )
         return revision
 
-    def wait(self, template: Object, found: Callable[[Revision], None]) -> Rolled:
-        """Until `template` is rolled out; `found` is told its revision. PlaceError says what is missing, or why."""
+    def wait(self, template: Object, found: Callable[[Revision], None], workload: Optional[Object] = None) -> Rolled:
+        """Until `template` is rolled out; `found` is told its revision. PlaceError says what is missing, or why.
+
+        With the `workload` as it was changed, a Conflict can say who changed it since.
+        """
         told: List[Revision] = []
         last: List[str] = ["nothing was seen of it"]
 
         def look(state: State) -> Optional[Rolled]:
             view = self._view(state)
-            self._expect(view, template)
+            self._expect(view, template, workload)
             last[0] = missing(view.workload)
             if view.current is None:
                 return None
@@ -195,9 +199,9 @@ class Steps:
             raise PlaceError(f"{self.target} was deleted meanwhile")
         return view_of({"kind": self.target.kind.kind, **workload}, state["revisions"].values())
 
-    def _expect(self, view: View, template: Object) -> None:
+    def _expect(self, view: View, template: Object, before: Optional[Object]) -> None:
         if not same(template_of(view.workload), template):
-            raise self._overtaken(view.workload)
+            raise self._overtaken(before, view.workload)
 
     def _unstick(self, view: View, pods: Tuple[Object, ...]) -> None:
         """Remove pods that hold a StatefulSet up: it waits for ever for one that another revision left unready."""
