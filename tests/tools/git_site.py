@@ -41,10 +41,12 @@ class Site:
         self.url = f"file://{self.bare}"
         self.spare = folder / "spare"  # where the backend's temporary folders are made
         self.spare.mkdir()
-        self.git("init", "--quiet", "--bare", "--initial-branch=main", str(self.bare), cwd=folder)
-        self.git("--git-dir", str(self.bare), "config", "uploadpack.allowFilter", "true", cwd=folder)
-        self.git("clone", "--quiet", str(self.bare), str(self.work), cwd=folder)
-        self.git("checkout", "--quiet", "-B", "main")
+        for where, kind in ((self.bare, ("--bare", "--initial-branch=main")), (self.work, ("--initial-branch=main",))):
+            self.git("init", "--quiet", "--template=", *kind, str(where), cwd=folder)
+        with (self.bare / "config").open("a") as config:
+            config.write("[uploadpack]\nallowFilter = true\n[http]\nreceivepack = true\n[receive]\nautogc = false\n")
+        with (self.work / ".git/config").open("a") as config:
+            config.write(f'[remote "origin"]\nurl = {self.bare}\n[maintenance]\nauto = false\n[gc]\nauto = 0\n')
 
     def git(self, *words: str, cwd: "Path | None" = None) -> str:
         """A command of the person's."""

@@ -114,7 +114,7 @@ class GitBackend:
 
     def read(self) -> View:
         """Read it now."""
-        self._view = self._reader.read(everything=bool(self._ref))
+        self._view = self._reader.read(self._ref)
         return self._view
 
     def current(self) -> Optional[str]:

@@ -11,7 +11,7 @@ from typing import List, Sequence
 from .._errors import OptionError, PlaceError, nearest
 from .git_address import plain
 from .git_marks import View, mark, number_of, prefix
-from .git_repository import Commit, Repository
+from .git_repository import COMMIT_ID, Commit, Repository
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,16 @@ class Reader:
         self.repository = repository
         self.branch = branch
 
-    def read(self, *, everything: bool) -> View:
-        """Fetch the branch and its journal; with `everything` also what a ref may name."""
+    def read(self, ref: str = "") -> View:
+        """Fetch the branch and its journal; with `ref` also that branch, tag or commit."""
         repository, branch = self.repository, self.branch
-        repository.fetch(branch.name, branch.tags, everything=everything)
-        head = repository.resolve(f"refs/heads/{branch.name}")
-        if head is None:
+        repository.fetch(branch.name, branch.tags, ref=ref)
+        head, tags = repository.journal(branch.name, branch.tags)
+        if not head:
             raise PlaceError(f"{branch.name} in {repository.where.shown} does not lead to a commit")
-        rows = [(number_of(name), commit, body) for name, commit, body in repository.tags(branch.tags)]
+        rows = [(number_of(name), commit, body) for name, commit, body in tags]
         marks = [mark(number, commit, body) for number, commit, body in rows if number]
-        merged = (number_of(name) for name, _commit, _body in repository.tags(branch.tags, merged=head))
+        merged = map(number_of, repository.merged(head, branch.tags) if tags else ())
         entry = repository.entry(head, branch.path)
         view = View(
             head=head,
@@ -92,18 +92,17 @@ class Reader:
 
     def resolved(self, given: str) -> str:
         """The commit that `ref` names: a tag, a branch, or an id."""
-        repository, ref = self.repository, re.sub(r"\Arefs/(?=(heads|tags)/)", "", given)
-        names = [ref] if ref.startswith(("heads/", "tags/")) else [f"tags/{ref}", f"heads/{ref}"]
-        places = (re.sub(r"\A(?=tags/)", "refs/", re.sub(r"\A(?=heads/)", "refs/origin/", name)) for name in names)
-        found = {
-            commit for commit in (repository.resolve(re.sub(r"\Atags/", "refs/tags/", p)) for p in places) if commit
-        }
+        repository = self.repository
+        kind, ref = re.findall(r"\A(?:refs/(heads|tags)/)?(.*)\Z", given)[0]
+        places = {"tags": f"refs/tags/{ref}", "heads": f"refs/origin/heads/{ref}"}
+        commits = [repository.resolve(place) for named, place in places.items() if kind in ("", named)]
+        if not any(commits) and COMMIT_ID.fullmatch(given):
+            commits = [repository.resolve(given)]
+        found = {commit for commit in commits if commit}
         if len(found) > 1:
             raise OptionError(f"ref {ref!r} is a tag and a branch", mend=f"Say refs/tags/{ref} or refs/heads/{ref}")
-        if not found and re.fullmatch(r"[0-9a-f]{7,40}", ref):
-            found = {commit for commit in [repository.resolve(ref)] if commit}
         if not found:
-            known = (name.partition("/")[2] for name in repository.names())
+            known = repository.names("--heads", "--tags")
             raise OptionError(
                 f"{repository.where.shown} has no tag, branch or commit {given!r}{nearest(ref, known)}",
                 mend="Push it first, and check ref",

@@ -24,6 +24,7 @@ from .git_address import Address, plain
 from .git_errors import gone_wrong, refused
 
 TREE = "040000"
+COMMIT_ID = re.compile(r"[0-9a-f]{7,40}")
 _HIDDEN = (
     "GIT_TRACE",
     "GIT_DIR",
@@ -36,6 +37,8 @@ _HIDDEN = (
 )
 _SETTINGS = """
 [core]
+	repositoryFormatVersion = 0
+	bare = true
 	hooksPath = /dev/null
 	logAllRefUpdates = false
 [gc]
@@ -125,30 +128,38 @@ class Repository:
 
     def begin(self) -> None:
         """Make the empty bare repository. The password is in a file, where no list of processes shows it."""
-        self._run("init", "--quiet", "--bare", "--template=", self._git_dir, inside=False)
+        for name in ("objects", "refs"):
+            os.makedirs(os.path.join(self._git_dir, name))
+        _write(os.path.join(self._git_dir, "HEAD"), "ref: refs/heads/none\n")
         settings = f'{_SETTINGS}[remote "origin"]\n\turl = {_quoted(self.where.url)}\n'
         if self.where.credential:
             store = os.path.join(self._folder, "credential")
             _write(store, f"{self.where.credential}\n")
             helper = f"store --file={shlex.quote(store)}"
             settings += f"[credential]\n\thelper =\n\thelper = {_quoted(helper)}\n"
-        _write(os.path.join(self._git_dir, "config"), settings, mode="a")
+        _write(os.path.join(self._git_dir, "config"), settings)
 
-    def fetch(self, branch: str, tags: str, *, everything: bool = False) -> None:
-        """Bring `refs/heads/<branch>` and the tags below `tags` here; with `everything` each branch and tag."""
+    def fetch(self, branch: str, tags: str, *, ref: str = "") -> None:
+        """Bring `refs/heads/<branch>` and the tags below `tags` here, and the branch or tag `ref`.
+
+        What may be a commit's id brings every branch and tag, because servers need not give a commit by its id.
+        """
         wanted = [f"+refs/heads/{branch}:refs/heads/{branch}", f"+refs/tags/{tags}/*:refs/tags/{tags}/*"]
-        if everything:
-            wanted = [*wanted[:1], "+refs/heads/*:refs/origin/heads/*", "+refs/tags/*:refs/tags/*"]
+        if ref:
+            # with a star it is no error when there is none
+            some = "*" if COMMIT_ID.fullmatch(ref) else f"{re.sub('^refs/(heads|tags)/', '', ref)}*"
+            wanted += [f"+refs/heads/{some}:refs/origin/heads/{some}", f"+refs/tags/{some}:refs/tags/{some}"]
         # a repository on disk may be a shallow clone; git then asks for left out files without an end
         options = ["--update-shallow"] if self.where.local else ["--filter=blob:none"]
         done = self._ask("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", *options, "origin", *wanted)
         if done.returncode:
-            raise gone_wrong(done.stderr, self.where.shown, branch, self.branches)
+            raise gone_wrong(done.stderr, self.where.shown, branch, lambda: self.names("--heads"))
 
-    def branches(self) -> List[str]:
-        """The names of the branches over there; empty when that cannot be asked."""
-        done = self._ask("ls-remote", "--heads", "origin")
-        return re.findall(r"\trefs/heads/(.+)$", done.stdout, re.MULTILINE) if done.returncode == 0 else []
+    def names(self, *kinds: str) -> List[str]:
+        """The names of the `--heads` or `--tags` over there, not ours; empty when that cannot be asked."""
+        done = self._ask("ls-remote", "--refs", *kinds, "origin")
+        found = re.findall(r"\trefs/(?:heads|tags)/(.+)$", done.stdout, re.MULTILINE) if done.returncode == 0 else []
+        return [name for name in found if not name.startswith("selfheal/")]
 
     def push(self, updates: Sequence[Tuple[str, str]]) -> None:
         """Let each ref be the object beside it (an empty one removes it), all or none; `Moved` when it is too late."""
@@ -156,18 +167,19 @@ class Repository:
         if done.returncode:
             raise refused(done.stdout, done.stderr, self.where.shown)
 
-    def tags(self, below: str, *, merged: str = "") -> List[Tuple[str, str, str]]:
-        """Name, commit and message's body of the annotated tags; only those that commit `merged` contains."""
-        form = "%(refname)%00%(*objectname)%00%(contents:body)%00"
-        only = (f"--merged={merged}",) if merged else ()
-        cells = self._run("for-each-ref", f"--format={form}", *only, f"refs/tags/{below}/").split("\0")
-        rows = zip(cells[0::3], cells[1::3], cells[2::3])
-        return [(name.strip(), commit, body.strip()) for name, commit, body in rows]
+    def journal(self, branch: str, below: str) -> Tuple[str, List[Tuple[str, str, str]]]:
+        """The commit of a fetched branch, and name, commit and message's body of the annotated tags below a name."""
+        head, wanted = f"refs/heads/{branch}", f"refs/tags/{below}/"
+        form = "%(refname)%00%(objectname)%00%(*objectname)%00%(contents:body)%00"
+        cells = self._run("for-each-ref", f"--format={form}", head, wanted).split("\0")
+        rows = [(name.strip(), *rest) for name, *rest in zip(cells[0::4], cells[1::4], cells[2::4], cells[3::4])]
+        tags = [(name, commit, body.strip()) for name, _tag, commit, body in rows if name.startswith(wanted)]
+        return next((commit for name, commit, *_tag in rows if name == head), ""), tags
 
-    def names(self) -> List[str]:
-        """Every branch and tag that was fetched, as `heads/x` and `tags/x`."""
-        listed = self._run("for-each-ref", "--format=%(refname)", "refs/origin/heads/", "refs/tags/").split("\n")
-        return [re.sub(r"^refs/(?:origin/)?", "", name) for name in listed if name and "/selfheal/" not in name]
+    def merged(self, commit: str, below: str) -> List[str]:
+        """The names of the tags below a name whose commit is this one or before it."""
+        listed = self._run("for-each-ref", "--format=%(refname)", f"--merged={commit}", f"refs/tags/{below}/")
+        return listed.split()
 
     def resolve(self, name: str) -> Optional[str]:
         """The id of the commit that a full ref or an id names."""
@@ -239,9 +251,9 @@ class Repository:
     def _tree(self, lines: str) -> str:
         return self._run("mktree", "-z", "--missing", said=lines).strip()
 
-    def _run(self, *words: str, said: str = "", env: Optional[Mapping[str, str]] = None, inside: bool = True) -> str:
+    def _run(self, *words: str, said: str = "", env: Optional[Mapping[str, str]] = None) -> str:
         """What git prints; PlaceError when it fails, which here is a broken repository or disk."""
-        done = self._ask(*words, said=said, env=env, inside=inside)
+        done = self._ask(*words, said=said, env=env)
         if done.returncode:
             raise PlaceError(
                 f"git {words[0]} failed on {self.where.shown}: {plain(done.stderr)}", mend="Look at what git says"
@@ -249,14 +261,13 @@ class Repository:
         return done.stdout
 
     def _ask(
-        self, *words: str, said: str = "", env: Optional[Mapping[str, str]] = None, inside: bool = True
+        self, *words: str, said: str = "", env: Optional[Mapping[str, str]] = None
     ) -> "subprocess.CompletedProcess[str]":
         """Run git, detached from any terminal on which it or ssh could ask for a password."""
-        place = (f"--git-dir={self._git_dir}",) if inside else ()
         left = self._deadline - time.monotonic()
         try:
             return subprocess.run(
-                ["git", *place, *words],
+                ["git", f"--git-dir={self._git_dir}", *words],
                 input=said,
                 env={**self._env, **(env or {})},
                 cwd=self._folder,

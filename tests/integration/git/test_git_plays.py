@@ -48,7 +48,6 @@ def told(folder: Path, env: Dict[str, str], tasks: List[Task]) -> "tuple[List[Di
 
 def test_a_rollout_in_a_play(site: Site, tmp_path: Path, ansible_env: Dict[str, str]) -> None:
     site.good("1.0.0")
-    site.git("config", "http.receivepack", "true", cwd=site.bare)
     for version in ("2.0.0", "3.0.0"):
         site.image(version, push=False)
         site.git("push", "--quiet", "origin", f"HEAD:refs/tags/v{version}")

@@ -99,7 +99,6 @@ def test_a_server_that_is_gone_or_silent(site: Site) -> None:
 
 
 def test_over_http_with_a_password_in_the_url(bad: Site) -> None:
-    bad.git("config", "http.receivepack", "true", cwd=bad.bare)
     with served(bad.bare.parent) as server:
         url = f"http://{USER}:{quote(PASSWORD, safe='')}@{server.host}/site.git"
         bad.image("3.0.0", push=False)
