@@ -138,7 +138,8 @@ def test_who_is_overtaken() -> None:
 def test_how_a_revision_came_to_be() -> None:
     one = deployed(1, "1.0.0", good=True)
     journal = Journal("deployed", "1.0.0", "2.0.0", "switching", 12.5, "r+1", 7)
-    two = deployed(2, "2.0.0", "deployed", token="7", **helm_labels.journal_labels(journal, 2))
+    two = deployed(2, "2.0.0", "deployed")
+    two = replace(two, labels={**two.labels, **helm_labels.journal_labels(journal, 2), "token": "7"})
     assert History((one, two)).situation().journal == replace(journal, phase="settled")
     assert History((one, two)).brought_by("r+1") == "2.0.0"
     seen = History((one, two, back(3, one))).situation()
