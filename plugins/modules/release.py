@@ -52,7 +52,9 @@ options:
     choices: [releases, deployment, argo_rollout, helm, git]
     default: releases
   backend_options:
-    description: The options of the module that O(backend) stands for, which say where the release goes to.
+    description:
+      - The options of the module that O(backend) stands for, which say where the release goes to.
+      - In any text of it C({release}) stands for O(release), such as in C(images), C(values) or C(ref).
     type: dict
     default: {}
   share:

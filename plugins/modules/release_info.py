@@ -36,6 +36,9 @@ options:
     description: The options of the module that changes the place; those that say where it is are used.
     type: dict
     default: {}
+  service:
+    description: The service, as the ledger knows it. Required for O(backend=git), whose tags carry its name.
+    type: str
   path:
     description:
       - The absolute path of the folder that holds C(releases), C(shared) and C(current). Required for

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Mapping, Tuple
+from typing import Any, Mapping, Tuple
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm_options import packed
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.connection import CONNECTION
@@ -24,6 +24,7 @@ class BackendModules:
     change: str
     info: str
     where: Tuple[str, ...]
+    named: bool = False  # does what is stored there carry the service's name?
     shares: bool = False  # can old and new serve side by side in one place?
     fixed: Tuple[Tuple[str, str], ...] = ()  # what the info module has to be told besides
 
@@ -41,16 +42,19 @@ MODULES: Mapping[str, BackendModules] = {
     ),
     "helm": BackendModules("helm_release", "helm_release_info", (*_CLUSTER, "namespace", "name", "binary_path")),
     "git": BackendModules(
-        "git_release", "git_release_info", ("repository", "branch", "path", "key_file", "timeout", "service")
+        "git_release", "git_release_info", ("repository", "branch", "path", "key_file", "timeout"), named=True
     ),
 }
 COLLECTION = "selfheal.delivery."
+PLACEHOLDER = "{release}"
 
 
 def change_of(backend: str, options: Facts, given: Facts) -> Tuple[str, Facts]:
     """The module that changes a place of this backend, and its options: the task's wishes and backend_options."""
-    modules, own = MODULES[backend], _own(options)
+    modules, own = MODULES[backend], filled(_own(options), str(options.get("release") or ""))
     wishes = {name: value for name, value in given.items() if name in WISHES}
+    if modules.named:
+        wishes["service"] = options["service"]
     if modules.shares:
         wishes["share"] = options["share"]
         if backend == "deployment":
@@ -65,7 +69,17 @@ def info_of(backend: str, options: Facts) -> Tuple[str, Facts]:
     """The module that looks at a place of this backend, and its options."""
     modules = MODULES[backend]
     where = {name: value for name, value in _own(options).items() if name in modules.where}
-    return COLLECTION + modules.info, {**where, **dict(modules.fixed)}
+    named = {"service": options["service"]} if modules.named else {}
+    return COLLECTION + modules.info, {**where, **dict(modules.fixed), **named}
+
+
+def filled(thing: Any, release: str) -> Any:
+    """`thing` with the text {release} in it replaced: replaced, and never rendered, because a release is data."""
+    if isinstance(thing, str):
+        return thing.replace(PLACEHOLDER, release) if release else thing
+    if isinstance(thing, dict):
+        return {key: filled(value, release) for key, value in thing.items()}
+    return [filled(value, release) for value in thing] if isinstance(thing, list) else thing
 
 
 def _own(options: Facts) -> Facts:

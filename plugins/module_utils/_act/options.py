@@ -58,6 +58,7 @@ ARGUMENTS: Spec = {
 INFO_ARGUMENTS: Spec = {
     "backend": DISPATCH["backend"],
     "backend_options": DISPATCH["backend_options"],
+    "service": {"type": "str"},
     "path": {"type": "path"},
 }
 RELEASES_REQUIRED_IF = [("backend", "releases", ["path"])]

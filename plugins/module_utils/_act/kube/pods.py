@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Mapping
+from typing import Any, Callable, Mapping, Sequence
 
 Row = Mapping[str, Any]
-Lister = Callable[[], List[Row]]
+Lister = Callable[[], Sequence[Row]]
 
 
 def lister(params: Mapping[str, object]) -> Lister:
