@@ -44,6 +44,10 @@ class Forbidden(PlaceError):
     """RBAC does not let us; the message names verb, resource and namespace."""
 
 
+class Lost(PlaceError):
+    """The connection broke before the answer: the change may or may not have been done."""
+
+
 class Gone(PlaceError):
     """The resourceVersion is too old to watch from: read again."""
 
@@ -97,9 +101,14 @@ class Api:
     def create(self, path: str, body: Mapping[str, Any], *, dry: bool = False) -> Object:
         return self._json("POST", path + ("?dryRun=All" if dry else ""), body, JSON)
 
-    def patch(self, path: str, body: object, strategy: str = MERGE, *, dry: bool = False) -> Object:
-        """Change one object. Pin it: put the resourceVersion that was read into `metadata`, and get a Conflict."""
-        return self._json("PATCH", path + ("?dryRun=All" if dry else ""), body, strategy)
+    def patch(
+        self, path: str, body: object, strategy: str = MERGE, *, dry: bool = False, repeatable: bool = False
+    ) -> Object:
+        """Change one object. Pin it: put the resourceVersion that was read into `metadata`, and get a Conflict.
+
+        What is `repeatable`, because twice is as good as once, is sent again when its answer is lost.
+        """
+        return self._json("PATCH", path + ("?dryRun=All" if dry else ""), body, strategy, repeatable=repeatable)
 
     def delete(self, path: str, *, uid: str = "", propagation: str = "Background") -> Optional[Object]:
         """Remove one object, only while it has that `uid`; None when it was not there."""
@@ -136,12 +145,23 @@ class Api:
             # what is unread would otherwise be waited for before the connection is used again
             answer.close()
 
-    def _json(self, method: str, path: str, body: object = None, content_type: str = "") -> Object:
-        answer = self._send(method, path, body, content_type)
+    def _json(
+        self, method: str, path: str, body: object = None, content_type: str = "", *, repeatable: bool = False
+    ) -> Object:
+        answer = self._send(method, path, body, content_type, repeatable=repeatable or method == "GET")
         told: Object = json.loads(answer.data)
         return told
 
-    def _send(self, method: str, path: str, body: object, content_type: str, read: Optional[float] = None) -> Any:
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        content_type: str,
+        read: Optional[float] = None,
+        *,
+        repeatable: bool = True,
+    ) -> Any:
         """The answer with its body unread; whatever is no success is raised. Tries again while that is safe."""
         import urllib3.exceptions
 
@@ -152,13 +172,13 @@ class Api:
             problem: str
             try:
                 answer = self._once(method, path, body, content_type, max(0.1, min(left, read or left)), read)
-                if answer.status not in _BUSY or (method != "GET" and answer.status not in (429, 503)):
+                if answer.status not in _BUSY or (not repeatable and answer.status not in (429, 503)):
                     return self._good(answer, method, path)
                 problem = f"it answers {answer.status}"
                 answer.release_conn()
             except urllib3.exceptions.HTTPError as error:
                 problem = _told(error)
-                if method != "GET" and not isinstance(error, urllib3.exceptions.NewConnectionError):
+                if not repeatable and not isinstance(error, urllib3.exceptions.NewConnectionError):
                     self._lost(method, path, problem)
             left = self.access.request_timeout - (self._clock() - began)
             if left <= 0:
@@ -216,7 +236,7 @@ class Api:
         raise PlaceError(f"{self.access.server} refused it: {said}", details=details)
 
     def _lost(self, method: str, path: str, problem: str) -> NoReturn:
-        raise PlaceError(
+        raise Lost(
             f"the answer to {_verb(method, path)} was lost ({problem}), so it may or may not have been done",
             mend="Run it again: what is done already is not done twice",
         )

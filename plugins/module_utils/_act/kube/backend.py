@@ -459,7 +459,7 @@ class _Run:
             return
         refuse_owned(workload, self._steps.target)
         body = {"metadata": {"uid": workload["metadata"]["uid"]}, "spec": {"paused": paused}}
-        changed = self._steps.api.patch(self._steps.target.path, body, MERGE, dry=self._how.dry)
+        changed = self._steps.api.patch(self._steps.target.path, body, MERGE, dry=self._how.dry, repeatable=True)
         self.view = replace(self.view, workload={**workload, **changed})
         self._actions.append("paused" if paused else "resumed")
         if not paused and self._how.wait and not self._how.dry:

@@ -14,9 +14,10 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tup
 from ..._errors import OptionError, PlaceError, nearest
 from ..durable import Checkpoint, nowhere
 from ..model import Release
-from .api import JSON_PATCH, MERGE, STRATEGIC, Api, Conflict, Forbidden, NotFound
+from .api import JSON_PATCH, MERGE, STRATEGIC, Api, Conflict, Forbidden, Lost, NotFound
 from .follow import Follow, State
 from .marks import notes_of, owner_uid, release_mark
+from .names import JOURNAL
 from .progress import failure, missing, observed, on_delete, partition_of, ready
 from .revisions import Revision, View, belongs, view_of
 from .workload import Target, cleaned, images_of, last_change, moved, pins, pointer, same, selector_of, template_of
@@ -80,13 +81,13 @@ class Steps:
     def preview(self, body: Mapping[str, Any]) -> Dict[str, Any]:
         """The pod template that the strategic merge patch `body` would make, whole, as the API server says."""
         query = "?dryRun=All&fieldValidation=Strict"
-        return cleaned(template_of(self.api.patch(self.target.path + query, body, STRATEGIC)))
+        return cleaned(template_of(self.api.patch(self.target.path + query, body, STRATEGIC, repeatable=True)))
 
     def preview_whole(self, template: Mapping[str, Any]) -> Dict[str, Any]:
         """The same for a template that replaces the whole one."""
         body = [{"op": "replace", "path": "/spec/template", "value": cleaned(template)}]
         query = "?dryRun=All&fieldValidation=Strict"
-        return cleaned(template_of(self.api.patch(self.target.path + query, body, JSON_PATCH)))
+        return cleaned(template_of(self.api.patch(self.target.path + query, body, JSON_PATCH, repeatable=True)))
 
     def apply(self, view: View, template: Mapping[str, Any], notes: Mapping[str, str]) -> Object:
         """Template and annotations in one patch, pinned on what `view` saw; Conflict when somebody was faster."""
@@ -99,12 +100,14 @@ class Steps:
                 return self.api.patch(self.target.path, operations, JSON_PATCH, dry=self.how.dry)
             except PlaceError as error:
                 # a test that fails is answered like a template that is invalid
-                if error.details.get("status") not in (409, 422):
+                if error.details.get("status") not in (409, 422) and not isinstance(error, Lost):
                     raise
                 now = self.api.get(self.target.path)
+                if isinstance(error, Lost) and notes_of(now).get(JOURNAL) == notes.get(JOURNAL):
+                    return now
                 if moved(seen, now):
                     raise self._overtaken(seen, now) from None
-                if (pins(now) == pins(seen) and not isinstance(error, Conflict)) or tries == _TRIES:
+                if (pins(now) == pins(seen) and not isinstance(error, (Conflict, Lost))) or tries == _TRIES:
                     raise
                 seen = now
 
@@ -138,7 +141,7 @@ class Steps:
 
     def _annotate(self, path: str, notes: Mapping[str, str], uid: str = "") -> None:
         metadata = {"annotations": dict(notes), **({"uid": uid} if uid else {})}
-        self.api.patch(path, {"metadata": metadata}, MERGE, dry=self.how.dry)
+        self.api.patch(path, {"metadata": metadata}, MERGE, dry=self.how.dry, repeatable=True)
 
     def taken_up(self, workload: Object) -> Revision:
         """The revision that the controller makes of the workload's template, as soon as it is there."""
