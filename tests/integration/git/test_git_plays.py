@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Dict, List
 from urllib.parse import quote
@@ -104,3 +106,25 @@ def test_a_rollout_in_a_play(site: Site, tmp_path: Path, ansible_env: Dict[str, 
     assert len(entries) == 12
     assert '"current": "2.0.0"' in shown
     assert PASSWORD not in shown and password not in shown
+
+
+def test_the_playbook_of_the_page(site: Site, tmp_path: Path, checkout: Path, ansible_env: Dict[str, str]) -> None:
+    page = (checkout / "docs/backends/git.md").read_text(encoding="utf-8")
+    (tmp_path / "play.yml").write_text(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])
+    (tmp_path / "hosts").write_text("[shop]\nproduction ansible_connection=local\n")
+    site.good("1.0.0")
+    site.image("2.0.0", push=False)
+    site.git("push", "--quiet", "origin", "HEAD:refs/tags/shop-2.0.0")
+    given = {"apps_repository": site.url, "proven": False, "ansible_python_interpreter": sys.executable}
+    done = subprocess.run(
+        ["ansible-playbook", "-i", "hosts", "-e", json.dumps(given), "play.yml"],
+        cwd=tmp_path,
+        env={**ansible_env, **ALONE, "SELFHEAL_LEDGER": str(tmp_path / "ledger.sqlite")},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (site.file(), site.look()["releases"][0]["bad"]["reason"]) == ("image: shop:1.0.0", "5 % of requests failed")
+    read = site.git("tag", "-n1", "-l", "selfheal/shop/*", cwd=site.bare)
+    assert [re.sub(r"\s+", " ", line) for line in read.splitlines()] == re.findall(r"selfheal/shop/\S{8}/0.*", page)
