@@ -9,7 +9,10 @@ import subprocess
 import sys
 from typing import List
 
-from environment import ROOT
+from environment import ROOT, ready
+
+# benches that need an environment of their own; the others run in the one that this tool is called in
+NEEDS = {"kubernetes": "bench"}
 
 
 def main(names: List[str]) -> int:
@@ -24,7 +27,8 @@ def main(names: List[str]) -> int:
     for name in names or benches:
         print(f"===== bench {name} =====", flush=True)
         # The environment's python, not the one that runs this tool.
-        if subprocess.run(["python", benches[name]], cwd=ROOT, env=environment, check=False).returncode:
+        python = ready(NEEDS[name]) if name in NEEDS else "python"
+        if subprocess.run([python, benches[name]], cwd=ROOT, env=environment, check=False).returncode:
             missed.append(name)
     print(f"bars missed by: {', '.join(missed)}" if missed else "all bars hold")
     return 1 if missed else 0
