@@ -31,22 +31,17 @@ class Killed(BaseException):
 
 
 class Mortal(Api):
-    """An Api whose process is killed: before its `nth` change is sent, or, with `after`, when it was done."""
+    """An Api whose process is killed when its `nth` change is to be sent; the one before it was done."""
 
     nth: Optional[int] = None
-    after = False
     changes = 0
 
-    def _json(self, method: str, path: str, body: object = None, content_type: str = "") -> Doc:
-        if method == "GET" or "dryRun=All" in path:
-            return super()._json(method, path, body, content_type)
-        self.changes += 1
-        if self.changes == self.nth and not self.after:
-            raise Killed
-        told: Doc = super()._json(method, path, body, content_type)
-        if self.changes == self.nth:
-            raise Killed
-        return told
+    def _json(self, method: str, path: str, *body: Any, **how: Any) -> Doc:
+        if method != "GET" and "dryRun=All" not in path:
+            self.changes += 1
+            if self.changes == self.nth:
+                raise Killed
+        return super()._json(method, path, *body, **how)
 
 
 @dataclass
@@ -59,7 +54,7 @@ class StrategyPlace:
     name: str = "shop"
     replicas: int = 3
     how: Doc = field(default_factory=dict)
-    api: Optional[Mortal] = None
+    nth: Optional[int] = None  # at which of its changes the next backend is killed
 
     def begin(self, release: str = "1.0.0", labels: Mapping[str, str] | None = None) -> None:
         """Let the release run, known good, behind its Service."""
@@ -71,9 +66,10 @@ class StrategyPlace:
         backend.promote(Promote(release))
 
     def backend(self, release: str, **options: Any) -> Backend:
-        self.api = Mortal(access({"kubeconfig": str(self.cluster.kubeconfig)}, {}))
+        api = Mortal(access({"kubeconfig": str(self.cluster.kubeconfig)}, {}))
+        api.nth = self.nth
         how = How(**{"images": {"app": f"shop:{release}"}, "timeout": 20.0, **self.how})
-        return self.make(Steps(self.api, Target(kind_of("Deployment"), self.namespace, self.name), how), **options)
+        return self.make(Steps(api, Target(kind_of("Deployment"), self.namespace, self.name), how), **options)
 
     def deploy(self, release: str, rollout: str = "r1", token: Optional[int] = None, **options: Any) -> Outcome:
         return self.backend(release, **options).deploy(Deploy(release, rollout=rollout, token=token))
@@ -84,6 +80,17 @@ class StrategyPlace:
     def undo(self, release: str, rollout: str = "r1", token: Optional[int] = None, **options: Any) -> Outcome:
         wish = Rollback(leave=release, undo=True, rollout=rollout, token=token)
         return self.backend(release, **options).rollback(wish)
+
+    def killed(self, nth: int, ask: Callable[..., Outcome], *args: Any, **options: Any) -> bool:
+        """Ask, and be killed at the `nth` change; True when there are not that many."""
+        self.nth = nth
+        try:
+            ask(*args, **options)
+            return True
+        except Killed:
+            return False
+        finally:
+            self.nth = None
 
     # -- what there is, by the tests' own eyes
 
@@ -125,3 +132,24 @@ class StrategyPlace:
             "pods": sorted(self.pods().values()),
             "current": self.backend("x").current(),
         }
+
+
+def http_route(name: str, *rules: Mapping[str, Optional[int]], **more: Any) -> Doc:
+    """An HTTPRoute; each rule maps the Services it sends to, on port 80, to their weights. `more` goes into rule 0."""
+    made = [
+        {
+            "matches": [{"path": {"type": "PathPrefix", "value": f"/{index}"}}],
+            "backendRefs": [
+                {"name": service, "port": 80, **({} if weight is None else {"weight": weight})}
+                for service, weight in rule.items()
+            ],
+        }
+        for index, rule in enumerate(rules)
+    ]
+    made[0].update(more)
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": name},
+        "spec": {"rules": made},
+    }

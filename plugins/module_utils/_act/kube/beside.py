@@ -44,6 +44,7 @@ class Beside:
         self.found: Optional[Dict[str, Any]] = None
         self.actions: List[str] = []
         self.warnings: List[str] = []
+        self._kept = False
         self._first = self.view.situation
         self._began = time.monotonic()
 
@@ -108,7 +109,8 @@ class Beside:
         name = self.own.target.name
         if self.found is None:
             self.guard()
-            made = self.api.create(self.own.target.collection, wanted, dry=self.how.dry)
+            # in a rehearsal, what would have been removed is still there
+            made = wanted if self._kept else self.api.create(self.own.target.collection, wanted, dry=self.how.dry)
             self.found = {"kind": self.target.kind.kind, **made}
             self.actions.append(f"created {name} with {pods} of {release}")
             return
@@ -138,6 +140,8 @@ class Beside:
 
     def settle(self, share: Optional[float] = None, **more: str) -> None:
         """Write down that the sibling is what it is to be, when that is not known yet."""
+        if self.how.dry:
+            return
         journal = journal_of(self.found or {})
         notes = {**more, **({SHARE: f"{share:g}"} if share is not None else {})}
         known = notes_of(self.found or {})
@@ -169,6 +173,7 @@ class Beside:
             return
         owners = self._owners()
         self.guard()
+        self._kept = self.how.dry
         if not self.how.dry:
             self.api.delete(self.own.target.path, uid=str(self.found["metadata"]["uid"]))
             self._left(owners)

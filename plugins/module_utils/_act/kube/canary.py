@@ -275,9 +275,11 @@ class CanaryBackend:
             if found["spec"].get("selector") == wished["spec"]["selector"]:
                 return
             run.guard()
-            run.api.delete(f"{collection}/{name}", uid=str(found["metadata"]["uid"]))
+            if not run.how.dry:
+                run.api.delete(f"{collection}/{name}", uid=str(found["metadata"]["uid"]))
         run.guard()
-        run.api.create(collection, wished, dry=run.how.dry)
+        if not (found and run.how.dry):
+            run.api.create(collection, wished, dry=run.how.dry)
         run.actions.append(f"created Service {name}")
 
     def _leaks(self, run: Beside, selected: Mapping[str, Object], apart: Apart) -> None:

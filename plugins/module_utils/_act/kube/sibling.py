@@ -128,7 +128,7 @@ def apart_of(services: Sequence[Object], track: str) -> Apart:
         names = ", ".join(map(name_of, services))
         raise OptionError(
             f"Services {names} have no label in common in their selectors, so pods cannot be kept out of them at once",
-            mend="Name the one that takes the requests: service",
+            mend="Name the one that takes the requests: switch",
         )
     key = next((key for key in _TELLING if key in common), min(common))
     before = _selector(services[0])[key]
