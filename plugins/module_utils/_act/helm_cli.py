@@ -76,7 +76,10 @@ class Helm:
         told = self._run(
             ["history", self._name, "--output", "json", "--max", str(_MOST)], "the history", self._patience
         )
-        rows: List[Dict[str, Any]] = json.loads(told)
+        try:
+            rows: List[Dict[str, Any]] = json.loads(told)
+        except ValueError:
+            raise PlaceError(f"what {self._binary} printed is no history", mend="Check that it is helm 3") from None
         return rows
 
     def manifest(self, revision: int) -> str:
@@ -90,7 +93,7 @@ class Helm:
         words += ["--version", chart.version] if chart.version else []
         words += ["--reuse-values"] if chart.reuse else ["--reset-values"]
         for file in chart.files:
-            words += ["--values", file]
+            words += ["--values", '"' + file.replace('"', '""') + '"']  # helm reads the flag as a line of CSV
         words += ["--values", "-"] if chart.values else []
         words += ["--dry-run=server"] if dry else []
         self._run(words, "the upgrade", self._pace.timeout + _GRACE, chart.values)
@@ -208,7 +211,10 @@ def _flags(options: Mapping[str, Any], kubeconfig: Optional[str]) -> Iterator[st
 
 
 def _environ(options: Mapping[str, Any]) -> Dict[str, str]:
+    alone = options["host"] and not options["kubeconfig"] and not options["context"]
     told = {
+        # another cluster's credentials are not for this host
+        "KUBECONFIG": os.devnull if alone and _config(options) is None else None,
         "HELM_KUBETOKEN": options["api_key"],
         "HTTPS_PROXY": options["proxy"],
         "NO_PROXY": options["no_proxy"],

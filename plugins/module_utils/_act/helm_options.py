@@ -136,6 +136,8 @@ def _chart(params: Mapping[str, Any]) -> Tuple[Optional[Chart], Tuple[str, ...]]
     reference = text(params, "chart")
     if not reference:
         return None, hidden
+    if reference.startswith("-"):
+        raise OptionError(f"chart {reference!r} is no chart")
     if os.path.sep in reference and os.path.exists(os.path.expanduser(reference)):
         reference = os.path.expanduser(reference)
     reuse = params.get("reuse_values") is True

@@ -35,7 +35,7 @@ def refused(work: Callable[[], object], error: type[DeliveryError] = PlaceError)
 
 
 def test_back_over_three_bad_releases_and_only_once(shop: Shop) -> None:
-    first = shop.deploy("1.0.0", wait=True)
+    first = shop.deploy("1.0.0")
     assert (first["changed"], first["current"], first["before"], first["revision"]) == (True, "1.0.0", None, 1)
     assert first["actions"] == ["installed 1.0.0 as revision 1"]
     assert not shop.deploy("1.0.0")["changed"]
@@ -207,11 +207,14 @@ def test_blocked_uninstalled_and_fenced(shop: Shop) -> None:
     assert shop.info()["current"] is None
     assert shop.back()["current"] == "1.0.0"
     assert shop.image() == "shop:1.0.0"
+    shop.helm("uninstall", "shop", "--keep-history")
+    assert shop.deploy("3.0.0", token=6)["actions"] == ["upgraded to 3.0.0 as revision 5"]
+    assert [release["id"] for release in shop.info()["releases"] if release["known_good"]] == ["1.0.0"]
 
 
 def test_no_value_is_ever_told(shop: Shop, tmp_path: Path) -> None:
     told = [shop.deploy("1.0.0", values={"password": SECRET}), shop.promote("1.0.0"), shop.info()]
-    file = tmp_path / "values.yaml"
+    file = tmp_path / 'values, of "mine".yaml'
     file.write_text(f"note: {SECRET}\n")
     for release, bad in (("2.0.0", {"values": {"note": SECRET}}), ("2.0.1", {"values_files": [str(file)]})):
         failed = refused(lambda to=release, bad=bad: shop.deploy(to, **bad))  # type: ignore[misc]
@@ -232,11 +235,14 @@ def test_wrong_options(shop: Shop) -> None:
     assert "helm_none is not a program" in str(refused(lambda: shop.back(binary_path="helm_none"), OptionError))
     assert "is how a revision is called" in str(refused(lambda: shop.deploy("revision-3"), OptionError))
     assert "too long for a label" in str(refused(lambda: shop.deploy("a" * 70), OptionError))
+    assert "is no history" in str(refused(lambda: shop.back(binary_path="/bin/true")))
+    assert "is no chart" in str(refused(lambda: shop.do(release="2.0.0", chart="--debug"), OptionError))
     missing = refused(lambda: shop.do(release="2.0.0", chart="/nowhere/chart"))
     assert "'/nowhere/chart'" in str(missing) or '"/nowhere/chart" not found' in str(missing)
     assert shop.history()[-1]["revision"] == 1
 
 
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_connections(shop: Shop) -> None:
     shop.good("1.0.0")
     token = json.loads(Path(shop.cluster.kubeconfig).read_text())["users"][0]["user"]["token"]
@@ -259,3 +265,7 @@ def test_connections(shop: Shop) -> None:
     forbidden = refused(lambda: shop.back(kubeconfig=str(reader), release="2.0.0", mark_bad="it fails"))
     assert "RBAC forbids to patch secrets 'sh.helm.release.v1.shop.v" in str(forbidden)
     assert shop.namespace in str(forbidden) and shop.image() == "shop:2.0.0"
+    books = shop.cluster.token_for(shop.namespace, [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["*"]}])
+    forbidden = refused(lambda: shop.back(kubeconfig=str(books), release="2.0.0"))
+    assert 'cannot get resource "deployments"' in str(forbidden) and "Grant it" in str(forbidden)
+    assert shop.back(release="2.0.0")["changed"] and shop.info()["settled"] and shop.image() == "shop:1.0.0"
