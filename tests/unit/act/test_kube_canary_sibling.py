@@ -88,7 +88,7 @@ def test_a_sibling_is_the_stable_one_but_for_what_makes_it_a_canary() -> None:
     assert about["annotations"]["selfheal.delivery/rollout"] == "r1"
     assert [about["ownerReferences"][0][key] for key in ("uid", "controller", "blockOwnerDeletion")] == [
         "u-1",
-        False,
+        True,
         False,
     ]
     labels = {**LABELS, "selfheal.delivery/track": "canary"}

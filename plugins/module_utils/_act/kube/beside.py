@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Set
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Set, TypeVar
 
 from ..._errors import DeliveryError, PlaceError
 from .. import plan
@@ -25,6 +25,8 @@ from .workload import last_change, pins, pointer, selector_of, template_of
 from .workload_steps import Steps
 
 Object = Mapping[str, Any]
+
+Run = TypeVar("Run", bound="Beside")
 
 # on a sibling: the share that it was given last, in percent
 SHARE = PREFIX + "share"
@@ -276,7 +278,7 @@ def merged(mine: Outcome, *others: Outcome) -> Outcome:
 
 
 @contextmanager
-def told(run: Beside) -> Iterator[Beside]:
+def told(run: Run) -> Iterator[Run]:
     """Let every error carry what was done until then."""
     try:
         yield run

@@ -232,8 +232,8 @@ def owner_reference(stable: Object) -> Dict[str, Any]:
         "kind": "Deployment",
         "name": about["name"],
         "uid": about["uid"],
-        # neither adopted by a controller nor in the way of deleting the stable one
-        "controller": False,
+        "controller": True,
+        # not in the way of deleting the stable one, and no right to its finalizers is needed
         "blockOwnerDeletion": False,
     }
 
