@@ -174,7 +174,7 @@ class GitBackend:
                 except Moved as moved:
                     if not left:
                         raise PlaceError(
-                            f"{self._branch.name} moved {TRIES} times while we pushed to it",
+                            f"{self._branch.name} moved {TRIES} times while we pushed to it ({moved.what})",
                             mend="Run this again when it is quieter",
                         ) from moved
                     run.view = self.read()

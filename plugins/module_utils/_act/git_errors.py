@@ -16,6 +16,10 @@ _MOVED = re.compile(
     r"|transaction failed"
 )
 _DENIED = re.compile(r"declined|protected|den(?:ied|y)|prohibited|not allowed", re.IGNORECASE)
+_IN_THE_WAY = re.compile(r"'([^']+)' exists; cannot create")
+_UNWRITABLE = re.compile(
+    r"insufficient permission|permission denied|read-only file system|no space left", re.IGNORECASE
+)
 
 # the first that matches is told: (what git says, what happened, what to do)
 _CAUSES: Tuple[Tuple[str, str, str], ...] = (
@@ -94,8 +98,16 @@ def refused(stdout: str, stderr: str, where: str) -> DeliveryError:
             mend="Let these credentials push to the branch and create tags below selfheal/, or change the rule there",
             details={"changed": False},
         )
-    if _MOVED.search(told):
-        return Moved(f"{where} has moved on: {plain(told)}", mend="Run this again", details={"changed": False})
+    blocking = _IN_THE_WAY.search(stderr)
+    if blocking:
+        return PlaceError(
+            f"{plain(blocking.group(1), 80)} in {where} is in the way of our tags below selfheal/",
+            mend="Rename it",
+            details={"changed": False},
+        )
+    if _MOVED.search(told) and not _UNWRITABLE.search(stderr):
+        why = re.findall(r"\(([^()]*)\)$", lines[0].strip())
+        return Moved(f"{where} says {plain(''.join(why))!r}", mend="Run this again", details={"changed": False})
     return _explained(f"{stderr}\n{told}", where)
 
 

@@ -167,7 +167,7 @@ class View:
     def _current(self) -> Optional[str]:
         """The release of the last change if it is still there, else the newest one with the same content."""
         last = self.last
-        if not last or not self.content:
+        if not last:
             return None
         if last.content == self.content:
             return last.release

@@ -87,6 +87,15 @@ def test_a_hook_that_refuses_is_quoted(bad: Site) -> None:
     assert bad.refs() == before
 
 
+def test_a_tag_that_is_in_the_way(site: Site) -> None:
+    site.image("1.0.0")
+    site.git("push", "--quiet", "origin", "HEAD:refs/tags/selfheal")
+    with pytest.raises(
+        PlaceError, match="refs/tags/selfheal in .* is in the way of our tags below selfheal/. Rename it"
+    ):
+        site.do(release="1.0.0")
+
+
 def test_a_server_that_is_gone_or_silent(site: Site) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))

@@ -139,6 +139,18 @@ def test_what_was_removed_altogether_comes_back(site: Site) -> None:
     assert site.file("README") == "x"
 
 
+def test_an_undo_returns_even_to_nothing(site: Site) -> None:
+    site.good("1.0.0")
+    site.commit("all gone", {"apps/shop/values.yaml": None, "README": "x"})
+    site.image("2.0.0", push=False)
+    site.git("push", "--quiet", "origin", "HEAD:refs/heads/next")
+    before = site.do(release="2.0.0", ref="next", rollout="r2")["before"]
+    undone = site.back(release="2.0.0", undo=True, rollout="r2", to=before)
+    assert (undone["current"], undone["settled"]) == (before, True)
+    assert site.git("ls-tree", "-r", "--name-only", "main", cwd=site.bare) == "README"
+    assert site.back(to="1.0.0")["current"] == "1.0.0"
+
+
 def test_two_services_and_two_branches_in_one_repository(site: Site) -> None:
     site.image("1", app="cart")
     touched = site.image("1.0.0")

@@ -163,3 +163,6 @@ def test_a_push_is_late_or_refused() -> None:
     assert "W refused the push: error: GH006: Protected branch update failed" in found.message
     ruled = refused("!\ta:b\t[remote rejected] (push declined due to repository rule violations)", "", "W")
     assert "repository rule violations" in ruled.message and not isinstance(ruled, Moved)
+    stuck = "remote: error: Unable to create '/x/main.lock': Permission denied"
+    found = refused("!\ta:b\t[remote rejected] (atomic transaction failed)", stuck, "W")
+    assert "W cannot be written" in found.message and not isinstance(found, Moved)
