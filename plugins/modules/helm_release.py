@@ -75,9 +75,9 @@ options:
     type: str
   state:
     description:
-      - V(deployed) installs or upgrades to O(chart) with O(values). Nothing is done when O(release) runs already; the
-        same id with another chart or other values is refused. When it does not become ready the task fails, and
-        O(release) stays current, unsettled.
+      - V(deployed) installs or upgrades to O(chart) with O(values). Nothing is done when O(release) runs already. The
+        same id with another chart or other values is refused, unless it was never rolled out whole. When it does not
+        become ready the task fails, and O(release) stays current, unsettled.
       - V(known_good) goes back to O(to), or to the newest known good release that is neither current nor bad.
         Nothing is done when a known good release is current that was not brought by O(rollout), and when what somebody
         deployed has the very objects of the release to go back to.

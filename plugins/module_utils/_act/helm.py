@@ -100,7 +100,8 @@ class HelmBackend:
 
     def rollback(self, wish: Rollback) -> Outcome:
         _check_ids(wish.to, wish.leave, wish.rollout)
-        with self._run(wish.leave or None, wish.token, there=True) as run:
+        # a rollout that has not come this far is undone already
+        with self._run(wish.leave or None, wish.token, there=not wish.undo) as run:
             if run.recognise(wish):
                 return run.outcome()
             conflict = helm_plan.overtaken(run.history, wish)
@@ -169,11 +170,14 @@ class _Run:
         return self.history.situation()
 
     def content(self, release: str, chart: Chart) -> Tuple[str, str]:
-        """The digest of what is to be deployed, and its salt; OptionError when `release` is something else here."""
-        known = self._labels(release)
+        """The digest of what is to be deployed, and its salt; PlaceError when `release` is something else here.
+
+        What was never rolled out whole, nor found bad, may be given another chart and other values.
+        """
+        known, there = self._labels(release), self.seen.find(release)
         salt = known.get(SALT) or secrets.token_hex(8)
         found = _digest(chart, salt)
-        if known.get(CONTENT) and known[CONTENT] != found:
+        if known.get(CONTENT, found) != found and there and (there.complete or there.bad):
             raise PlaceError(
                 f"release {release} is taken: what is here has another chart or other values",
                 mend="Give the new content an id of its own",

@@ -66,6 +66,8 @@ def test_back_over_three_bad_releases_and_only_once(shop: Shop) -> None:
 
 
 def test_nothing_to_go_back_to(shop: Shop) -> None:
+    assert "no helm release 'shop'" in str(refused(lambda: shop.back(release="1.0.0")))
+    assert not shop.back(release="1.0.0", rollout="r-1", undo=True)["changed"]
     shop.deploy("1.0.0")
     assert "no known good release" in str(refused(lambda: shop.back(release="1.0.0")))
     assert "1.0.0 is current here" in str(refused(lambda: shop.promote("2.0.0")))
@@ -220,7 +222,8 @@ def test_no_value_is_ever_told(shop: Shop, tmp_path: Path) -> None:
         failed = refused(lambda to=release, bad=bad: shop.deploy(to, **bad))  # type: ignore[misc]
         assert "Invalid value: ***" in str(failed)
         told.append({**failed.details, "msg": failed.message})
-    told += [shop.info(), shop.back()]  # helm's own description holds it
+    assert shop.deploy("2.0.1", values={"note": "mended"})["current"] == "2.0.1"  # it has never been rolled out
+    told += [shop.info(), shop.back(release="2.0.1")]  # helm's own description holds it
     assert SECRET not in json.dumps(told) and SECRET[:7] not in json.dumps(told)
     assert any(SECRET in row["description"] for row in shop.history())
 
