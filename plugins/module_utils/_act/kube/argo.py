@@ -28,17 +28,17 @@ class ArgoBackend:
     """See `model.Backend`; `clock` gives epoch seconds."""
 
     def __init__(self, hands: Hands, clock: Callable[[], float] = time.time) -> None:
-        self._hands = hands
+        self.hands = hands
         self._clock = clock
 
     def current(self) -> Optional[str]:
-        return self._hands.look().situation.current
+        return self.hands.look().situation.current
 
     def releases(self) -> Sequence[Release]:
-        return self._hands.look().situation.releases
+        return self.hands.look().situation.releases
 
     def known_good(self) -> Optional[str]:
-        return plan.known_good(self._hands.look().deciding)
+        return plan.known_good(self.hands.look().deciding)
 
     def deploy(self, wish: Deploy) -> ArgoOutcome:
         release_id(wish.release)
@@ -85,10 +85,10 @@ class ArgoBackend:
     def _run(self, release: Optional[str], token: Optional[int]) -> Iterator[Run]:
         run: Optional[Run] = None
         try:
-            view = self._hands.look()
+            view = self.hands.look()
             plan.fence(view.situation, token)
-            run = Run(self._hands, view, self._clock, release=release, token=token)
+            run = Run(self.hands, view, self._clock, release=release, token=token)
             yield run
         except DeliveryError as problem:
-            problem.details = {**(run.facts() if run else {"changed": False}), **problem.details}
+            problem.details = {**(run.outcome().as_dict() if run else {"changed": False}), **problem.details}
             raise

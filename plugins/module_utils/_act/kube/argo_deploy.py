@@ -16,7 +16,7 @@ from .argo_run import Run
 from .argo_template import wished
 from .marks import release_of
 from .revisions import Revision
-from .workload import images_of, refuse_paused, same, template_of
+from .workload import changed_keys, images_of, refuse_paused, same, template_of
 
 
 def bring(run: Run, wish: Deploy) -> None:
@@ -61,16 +61,18 @@ def _hold(run: Run) -> Optional[steps.Pause]:
 
 
 def _template(run: Run, wish: Deploy) -> Dict[str, Any]:
-    """The pod template of the release; PlaceError when its id has other content, or its content another id."""
+    """The pod template of the release; PlaceError when its id has other content, or its content another id.
+
+    Without images and patch it is the one that the release has, else the one that runs.
+    """
     known, present = run.view.of(wish.release), template_of(run.rollout)
     if not run.how.images and not run.how.patch:
-        if known is None:
-            raise OptionError(f"release {wish.release} is not in the history, so images or patch is needed")
-        return present if known is run.view.current else known.template
+        return known.template if known and known is not run.view.current else present
     template = wished(present, run.how.images, run.how.patch, wish.release)
     if known and images_of(known.template) != images_of(template):
         raise PlaceError(
-            f"release {wish.release} is taken: it runs {images_of(known.template)}",
+            f"release {wish.release} is taken: its pod template differs in"
+            f" {', '.join(changed_keys(images_of(known.template), images_of(template)))}",
             mend="Give the new content an id of its own",
         )
     twin = next((each for each in run.view.revisions if each.release and same(each.template, template)), None)

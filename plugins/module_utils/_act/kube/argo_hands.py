@@ -8,8 +8,9 @@ what people ask for (abort, promote), and is patched exactly as `kubectl argo ro
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
 
 from ..._errors import DeliveryError, OptionError, PlaceError, nearest
@@ -19,9 +20,10 @@ from .api import JSON_PATCH, MERGE, Api, Conflict, Forbidden, NotFound
 from .argo_view import ArgoView, of_revision, view_of
 from .follow import Follow, State
 from .marks import notes_of, owner_uid, release_mark
-from .names import KINDS, path_of
+from .names import KINDS, PREFIX, path_of
 from .revisions import Revision
 from .workload import Target, last_change, moved, pins, pointer, selector_of
+from .workload_steps import How
 
 Object = Mapping[str, Any]
 Operations = List[Dict[str, object]]
@@ -29,21 +31,16 @@ Found = TypeVar("Found")
 
 _TRIES = 5  # to apply a change while the controller, or an autoscaler, changes the same object
 _TAKEN_UP = 15.0  # seconds for the controller to see a change
+_SILENCE = 1.0  # seconds after which the controller may have lost our change; twice as long before each next time
+_NUDGE = PREFIX + "nudge"  # a label, because Argo copies annotations to the ReplicaSets
 
 
 @dataclass(frozen=True)
-class How:
-    """How to do it. `share` is in percent, `timeout` in seconds; with `dry` the API server only rehearses it."""
+class ArgoHow(How):
+    """How to do it: `share` is in percent; `read_analysis` lets Argo's own analysis fail what it finds bad."""
 
-    images: Mapping[str, object] = field(default_factory=dict)
-    patch: Mapping[str, Any] = field(default_factory=dict)
     share: Optional[float] = None
-    change_cause: str = ""
-    wait: bool = True
-    timeout: float = 300.0
     read_analysis: bool = False
-    to_revision: Optional[int] = None
-    dry: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,9 +61,10 @@ def target_of(namespace: str, name: str) -> Target:
 class Hands:
     """The hands on one Rollout of one cluster."""
 
-    def __init__(self, api: Api, target: Target, how: How) -> None:
+    def __init__(self, api: Api, target: Target, how: ArgoHow) -> None:
         self.api, self.target, self.how = api, target, how
         self._selector = ""
+        self._ours = ""  # the resourceVersion that our last change made
 
     def look(self) -> ArgoView:
         """The Rollout with its revisions. Where the controller has not seen its newest spec yet, that is awaited."""
@@ -93,7 +91,9 @@ class Hands:
                 tests.append({"op": "add", "path": "/metadata/annotations", "value": {}})
             added: Operations = [{"op": "add", "path": pointer(key), "value": text} for key, text in notes.items()]
             try:
-                return self.api.patch(self.target.path, tests + operations + added, JSON_PATCH, dry=self.how.dry)
+                made = self.api.patch(self.target.path, tests + operations + added, JSON_PATCH, dry=self.how.dry)
+                self._ours = str(made["metadata"]["resourceVersion"])
+                return made
             except PlaceError as error:
                 # a test that fails is answered like a spec that is invalid
                 if error.details.get("status") not in (409, 422):
@@ -110,7 +110,8 @@ class Hands:
         for attempt in range(_TRIES):
             pinned = {"metadata": {"resourceVersion": seen["metadata"]["resourceVersion"]}, "status": dict(status)}
             try:
-                self.api.patch(f"{self.target.path}/status", pinned, MERGE, dry=self.how.dry)
+                made = self.api.patch(f"{self.target.path}/status", pinned, MERGE, dry=self.how.dry)
+                self._ours = str(made["metadata"]["resourceVersion"])
                 return
             except Conflict:
                 now = self.api.get(self.target.path)
@@ -128,10 +129,13 @@ class Hands:
     def follow(self, look: Callable[[Sight], Optional[Found]], seconds: float) -> Optional[Found]:
         """What `look` finds, asked whenever anything of the Rollout changes; None after `seconds`."""
 
+        last: List[Object] = []
+
         def seen(state: State) -> Optional[Found]:
             rollout = next(iter(state["rollout"].values()), None)
             if rollout is None:
                 raise PlaceError(f"{self.target} was deleted meanwhile")
+            last[:] = [rollout]
             view = view_of(rollout, state["revisions"].values())
             return look(Sight(view, tuple(pod for pod in state["pods"].values() if _lives(pod))))
 
@@ -141,14 +145,34 @@ class Hands:
             "revisions": (self.target.revisions, labels),
             "pods": (self.target.pods, labels),
         }
+        deadline, patience = time.monotonic() + seconds, _SILENCE
         with Follow(self.api, lists) as following:
-            return following.until(seen, seconds)
+            while True:
+                left = deadline - time.monotonic()
+                found = following.until(seen, max(0.0, min(patience, left)))
+                if found is not None or left <= patience:
+                    return found
+                if last and last[0]["metadata"]["resourceVersion"] == self._ours:
+                    patience *= 2
+                    self._nudge()
+
+    def _nudge(self) -> None:
+        """Let the controller see the Rollout again.
+
+        It writes each status that it has made into its own cache, over what came in meanwhile (v1.9: a change that is
+        made just then, by whomever, is not seen until the next one).
+        """
+        for value in ("on", None):
+            made = self.api.patch(self.target.path, {"metadata": {"labels": {_NUDGE: value}}}, MERGE)
+            self._ours = str(made["metadata"]["resourceVersion"])
 
     def pods_of(self, revision: Revision) -> List[Object]:
         """The live pods of one revision."""
-        labels = f"{argo_status.HASH}={argo_status.template_hash(revision.raw)}"
-        pods = self.api.items(self.target.pods, labelSelector=labels)
-        return [pod for pod in pods if _lives(pod) and of_revision(pod, revision)]
+        return [pod for pod in self.pods() if of_revision(pod, revision)]
+
+    def pods(self) -> List[Object]:
+        """The live pods that carry the Rollout's labels; whose they are, their owners say."""
+        return [pod for pod in self.api.items(self.target.pods, labelSelector=self._selector) if _lives(pod)]
 
     def analysis(self, rollout: Object) -> List[Dict[str, Any]]:
         """What Argo's own AnalysisRuns and Experiments say of the newest pod template."""

@@ -4,18 +4,26 @@
 
 from __future__ import annotations
 
-from typing import Dict, Mapping
+from typing import Any, Callable, Dict, List, Mapping
 
 from ..._errors import OptionError
+from .. import plan
 from ..model import KNOWN_GOOD, PROMOTED, STATES, text
 from ..wishes import CONTROLLER, WISHES, Spec, deploy_of, promote_of, rollback_of, whole
 from .api import Api
 from .argo import ArgoBackend
 from .argo_commands import COMMANDS
-from .argo_hands import Hands, How, target_of
+from .argo_hands import ArgoHow, Hands, target_of
 from .argo_run import ArgoOutcome
+from .argo_status import told
+from .argo_steps import share_of
+from .argo_view import ArgoView
 from .connection import CONNECTION, access
+from .marks import name_of, owner_uid
 from .names import object_name
+from .progress import ready, restarts_of, started_at
+from .revisions import epoch
+from .workload import images_of, is_paused
 
 IGNORE, READ = "ignore", "read"
 ARGUMENTS: Spec = {
@@ -29,6 +37,11 @@ ARGUMENTS: Spec = {
     "patch": {"type": "dict", "default": {}},
     "share": {"type": "float"},
     "to_revision": {"type": "int"},
+    "to_previous": {"type": "bool", "default": False},
+    "template": {"type": "dict"},
+    "record_template": {"type": "bool", "default": True},
+    "on_digest_change": {"type": "str", "choices": ["warn", "refuse"], "default": "warn"},
+    "on_gitops": {"type": "str", "choices": ["warn", "refuse"], "default": "warn"},
     "change_cause": {"type": "str"},
     "analysis": {"type": "str", "choices": [IGNORE, READ], "default": IGNORE},
     "wait": {"type": "bool", "default": True},
@@ -36,9 +49,16 @@ ARGUMENTS: Spec = {
 }
 
 
-def change(params: Mapping[str, object], *, dry: bool) -> ArgoOutcome:
+def change(params: Mapping[str, object], *, dry: bool) -> Dict[str, object]:
     """Do what the options say; in a dry run the API server only rehearses it."""
-    backend = backend_of(params, dry=dry)
+    result = outcome_of(backend_of(params, dry=dry), params).as_dict()
+    if params.get("record_template") is False:
+        result.pop("template", None)
+    return result
+
+
+def outcome_of(backend: ArgoBackend, params: Mapping[str, object]) -> ArgoOutcome:
+    """What comes of the state that the options ask for."""
     state = text(params, "state")
     if state in COMMANDS:
         return backend.command(state, whole(params.get("token")))
@@ -49,35 +69,98 @@ def change(params: Mapping[str, object], *, dry: bool) -> ArgoOutcome:
     return backend.deploy(deploy_of(params))
 
 
-def backend_of(params: Mapping[str, object], *, dry: bool) -> ArgoBackend:
+def backend_of(params: Mapping[str, object], *, dry: bool = False) -> ArgoBackend:
     """The backend on the Rollout that the options name; asks nobody yet."""
     target = target_of(object_name(text(params, "namespace"), "namespace"), object_name(text(params, "name")))
     return ArgoBackend(Hands(Api(access(params)), target, _how(params, dry=dry)))
 
 
-def _how(params: Mapping[str, object], *, dry: bool) -> How:
-    timeout, share = params.get("timeout"), params.get("share")
+def _how(params: Mapping[str, object], *, dry: bool) -> ArgoHow:
+    timeout, share = params.get("timeout", 300.0), params.get("share")
     if not isinstance(timeout, (int, float)) or not 0 < timeout < float("inf"):
         raise OptionError("timeout is not a number of seconds above 0")
-    images = _mapping(params, "images")
-    for container, image in images.items():
-        if not isinstance(image, str) or not image:
-            raise OptionError(f"images: the image of {container} is not a text")
-    return How(
-        images=images,
+    if sum(bool(params.get(option)) for option in ("to", "to_revision", "to_previous")) > 1:
+        raise OptionError("to, to_revision and to_previous exclude each other", mend="Say one of them")
+    return ArgoHow(
+        images=_mapping(params, "images"),
         patch=_mapping(params, "patch"),
-        share=float(share) if isinstance(share, (int, float)) else None,
         change_cause=text(params, "change_cause"),
         wait=params.get("wait") is not False,
         timeout=float(timeout),
-        read_analysis=params.get("analysis") == READ,
+        on_digest_change=text(params, "on_digest_change") or "warn",
+        on_gitops=text(params, "on_gitops") or "warn",
         to_revision=whole(params.get("to_revision")),
+        to_previous=params.get("to_previous") is True,
+        template=_mapping(params, "template"),
         dry=dry,
+        share=float(share) if isinstance(share, (int, float)) else None,
+        read_analysis=params.get("analysis") == READ,
     )
 
 
-def _mapping(params: Mapping[str, object], option: str) -> Dict[str, object]:
+def _mapping(params: Mapping[str, object], option: str) -> Dict[str, Any]:
     value = params.get(option)
     if value is not None and not isinstance(value, dict):
         raise OptionError(f"{option} is not a mapping")
-    return dict(value or {})
+    return {str(key): part for key, part in (value or {}).items()}
+
+
+def look(params: Mapping[str, object]) -> Dict[str, object]:
+    """What module `kubernetes_rollout_info` tells of a Rollout; reads only."""
+    hands = backend_of(params).hands
+    view = hands.look()
+    seen = view.situation
+    return {
+        "current": seen.current,
+        "previous": seen.previous,
+        "known_good": plan.known_good(view.deciding),
+        "stable": view.stable.id if view.stable else None,
+        "share": share_of(view.workload),
+        "releases": [_release_row(view, release.id, release.as_dict()) for release in seen.releases],
+        "journal": seen.journal.as_dict() if seen.journal else None,
+        "settled": not seen.unsettled,
+        "token": seen.token,
+        "status": told(view.workload),
+        "paused": is_paused(view.workload),
+        "pods": _pods(hands, view),
+        "requests": hands.api.requests,
+    }
+
+
+def pod_lister(params: Mapping[str, object]) -> Callable[[], List[Mapping[str, Any]]]:
+    """A function that lists the Rollout's live pods now, each with its release, as `look` does."""
+    hands = backend_of(params).hands
+    return lambda: list(_pods(hands, hands.look()))
+
+
+def _release_row(view: ArgoView, release: str, row: Dict[str, object]) -> Dict[str, object]:
+    revision = view.of(release)
+    if revision is None:
+        return row
+    return {
+        **row,
+        "revision": revision.number,
+        "images": images_of(revision.template),
+        "created": revision.created,
+        "change_cause": revision.cause,
+    }
+
+
+def _pods(hands: Hands, view: ArgoView) -> List[Dict[str, object]]:
+    """The Rollout's live pods by name: each has the release of the ReplicaSet that owns it."""
+    by_uid = {revision.uid: revision.id for revision in view.revisions}
+    pods = [pod for pod in hands.pods() if owner_uid(pod) in by_uid]
+    return [_pod_row(pod, by_uid[owner_uid(pod)]) for pod in sorted(pods, key=name_of)]
+
+
+def _pod_row(pod: Mapping[str, Any], release: str) -> Dict[str, object]:
+    started = started_at(pod)
+    return {
+        "name": name_of(pod),
+        "uid": str(pod["metadata"]["uid"]),
+        "release": release,
+        "ready": ready(pod),
+        "restarts": restarts_of(pod),
+        "started_at": min(map(epoch, started)) if started else None,
+        "phase": str((pod.get("status") or {}).get("phase") or ""),
+    }

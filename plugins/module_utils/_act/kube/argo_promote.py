@@ -56,11 +56,12 @@ def praise(run: Run, wish: Promote) -> None:
     current = run.view.current
     if current is None:
         raise PlaceError(f"cannot mark release {wish.release}: its ReplicaSet is gone")
+    images = running(current.template, run.hands.pods_of(current))
+    run.facts.update(template=current.template, images=images, revision=current.number)
     known = replace(current.as_release, id=wish.release, complete=True)
     good = known.known_good
     if known.trusted and good and (not wish.rollout or good.rollout == wish.rollout):
         return
     run.remember()
-    images = running(current.template, run.hands.pods_of(current))
     run.mark(current, replace(known, known_good=Good(run.clock(), wish.rollout), bad=None), images_mark(images))
     run.did(f"marked {wish.release} as known good")

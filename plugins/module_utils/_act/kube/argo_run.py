@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
 from ..._errors import PlaceError
@@ -35,9 +35,12 @@ class ArgoOutcome(Outcome):
     phase: str = ""
     message: str = ""
     analysis: Tuple[Mapping[str, Any], ...] = ()
+    more: Mapping[str, object] = field(default_factory=dict)
 
     def as_dict(self) -> Dict[str, object]:
-        return dict(super().as_dict(), analysis=list(self.analysis))
+        told = dict(super().as_dict(), analysis=list(self.analysis))
+        told.pop("more")
+        return {**told, **self.more}
 
 
 class Run:
@@ -52,6 +55,7 @@ class Run:
         self.hands, self.how, self.view = hands, hands.how, view
         self.clock = clock
         self.warnings: List[str] = []
+        self.facts: Dict[str, object] = {}  # what only one kind of change has to tell
         self.analysis: List[Dict[str, Any]] = []
         self.template: Optional[Object] = None
         self._first, self._began = view, time.monotonic()
@@ -83,8 +87,9 @@ class Run:
             )
         refuse_owned(self.rollout, target)
         warning = gitops_warning(self.rollout, target)
-        if warning:
-            self.warnings.append(warning)
+        if warning and self.how.on_gitops == "refuse":
+            raise PlaceError(warning)
+        self.warnings += [warning] if warning else []
 
     # -- changes
 
@@ -240,11 +245,8 @@ class Run:
             phase=status.phase(self.rollout),
             message=str(status.status_of(self.rollout).get("message") or ""),
             analysis=tuple(self.analysis),
+            more={**self.facts, "requests": self.hands.api.requests},
         )
-
-    def facts(self) -> Dict[str, object]:
-        """What there is to say beside an error."""
-        return self.outcome().as_dict()
 
 
 def _shown(view: ArgoView) -> Dict[str, object]:

@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Mapping, Optional
 from ..._errors import OptionError, nearest
 from .argo_status import HASH
 from .images import image_of
-from .workload import containers_of, images_of
+from .workload import images_of
 
 Object = Mapping[str, Any]
 
@@ -43,10 +43,11 @@ def wished(template: Object, images: Mapping[str, object], patch: Object, releas
                 mend=f"It has {', '.join(known)}",
             )
     made = merged(template, patch)
-    for container in containers_of(made):
-        name = str(container["name"])
-        if name in images:
-            container["image"] = image_of(str(images[name]), release, name)
+    for kind in ("initContainers", "containers"):
+        for container in made["spec"].get(kind) or []:
+            name = str(container["name"])
+            if name in images:
+                container["image"] = image_of(str(images[name]), release, name)
     return made
 
 

@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Iterable, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, Mapping, Optional, Tuple
 
 from ..model import FAILED, SETTLED, Good, Journal, Release, Situation
 from .argo_status import PAUSED, current_hash, healthy, invalid, observed, phase, stable_hash, template_hash
 from .argo_template import covers, original
 from .marks import journal_of, name_of, notes_of, owner_uid, pending_of, release_of, token_of
-from .revisions import Revision, epoch
+from .revisions import Revision, View, epoch
 from .workload import digest_of, template_of
 
 Object = Mapping[str, Any]
@@ -21,30 +21,19 @@ REVISION_HISTORY = "rollout.argoproj.io/revision-history"
 
 
 @dataclass(frozen=True)
-class ArgoView:
+class ArgoView(View):
     """A Rollout and its revisions, newest first, at one instant.
 
     `current` has the Rollout's pod template, `stable` is the one that it goes back to when it is aborted; either is
     None where the controller has not made it. `workload` is the Rollout.
     """
 
-    workload: Object
-    revisions: Tuple[Revision, ...]
-    current: Optional[Revision]
-    stable: Optional[Revision]
-    situation: Situation
-
-    def of(self, release: Optional[str]) -> Optional[Revision]:
-        """The revision of a release: the current one if it is that, else the newest."""
-        if self.current and self.current.id == release:
-            return self.current
-        return next((revision for revision in self.revisions if revision.id == release), None)
+    stable: Optional[Revision] = None
 
     def numbered(self, number: int) -> Optional[Revision]:
         """The revision that has this number, or had it before somebody went back to it."""
-        return next((each for each in self.revisions if each.number == number), None) or next(
-            (each for each in self.revisions if number in _earlier(each)), None
-        )
+        known = super().numbered(number)
+        return known or next((each for each in self.revisions if number in _earlier(each)), None)
 
     @property
     def deciding(self) -> Situation:
@@ -76,7 +65,7 @@ def view_of(rollout: Object, objects: Iterable[Object]) -> ArgoView:
         revisions = tuple(marked if each is current else each for each in revisions)
         current = marked
     stable = next((each for each in revisions if template_hash(each.raw) == stable_hash(rollout)), None)
-    return ArgoView(rollout, revisions, current, stable, _situation(rollout, revisions, current, pending))
+    return ArgoView(rollout, revisions, current, _situation(rollout, revisions, current, pending), stable)
 
 
 def revision_of(replicaset: Object) -> Revision:
@@ -121,7 +110,7 @@ def _current(rollout: Object, revisions: Tuple[Revision, ...], pending: Optional
 def _situation(
     rollout: Object, revisions: Tuple[Revision, ...], current: Optional[Revision], pending: Optional[Release]
 ) -> Situation:
-    releases = {}
+    releases: Dict[str, Release] = {}
     for revision in (*((current,) if current else ()), *revisions):
         releases.setdefault(revision.id, revision.as_release)
     running = current.id if current else pending.id if pending else None
