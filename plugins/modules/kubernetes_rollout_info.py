@@ -193,8 +193,8 @@ paused:
   sample: false
 pods:
   description:
-    - The pods of the workload, and of its canary beside it (C(<name>-canary)) where there is one, without those that
-      are terminating.
+    - The pods of the workload, and of its canary or its green side where there is one, without those that are
+      terminating.
   returned: success
   type: list
   elements: dict

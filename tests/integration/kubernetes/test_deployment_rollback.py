@@ -124,6 +124,17 @@ def test_killed_anywhere_the_undo_takes_it_back(shop: KubePlace, step: str) -> N
     assert not shop.back(release="2.0.0", undo=True, rollout="r-2", mark_bad="killed")["changed"]
 
 
+def test_the_undo_of_the_first_release_that_is_known(cluster: Cluster, namespace: str) -> None:
+    cluster.apply([deployment("shop", "shop:1.0.0", 1)], namespace)
+    shop = KubePlace(cluster, namespace)
+    before = shop.deploy("2.0.0", rollout="r-2")["before"]
+    with pytest.raises(PlaceError, match="there is no known good release to go back to"):
+        shop.back()
+    undone = shop.back(undo=True, rollout="r-2", mark_bad="it fails")
+    assert (undone["current"], shop.image()) == (before, "shop:1.0.0")
+    assert not shop.back(undo=True, rollout="r-2")["changed"]
+
+
 def test_killed_before_the_mark_and_deployed_again(shop: KubePlace) -> None:
     def killed(step: str) -> None:
         if step == "applied":

@@ -80,3 +80,18 @@ def test_a_daemon_set(cluster: Cluster, namespace: str) -> None:
     assert set(releases(log).values()) == {"1.0.0"}
     marks = [each["metadata"]["annotations"].get("selfheal.delivery/release") for each in log.revisions()]
     assert sorted(json.loads(mark)["id"] for mark in marks if mark) == ["1.0.0", "1.0.0", "2.0.0-crash", "2.0.1-never"]
+
+
+def test_why_no_pod_is_made(cluster: Cluster, namespace: str) -> None:
+    cluster.apply([stateful_set("db", "shop:1.0.0", 1)], namespace)
+    db = KubePlace(cluster, namespace, "db", "StatefulSet")
+    db.good("1.0.0", images={})
+    nowhere = {"spec": {"nodeSelector": {"disk": "none"}}}
+    with pytest.raises(PlaceError, match=r"after 2 s: 0 of 1 available; pod db-0: Unschedulable"):
+        db.deploy("2.0.0", patch=nowhere, timeout=2.0)
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"pods": "0"}}}
+    cluster.apply([quota], namespace)
+    path = f"/api/v1/namespaces/{namespace}/resourcequotas/q"
+    cluster.wait(lambda: "used" in cluster.get(path).get("status", {}), "the quota counts")
+    with pytest.raises(PlaceError, match=r"after 1 s: . of 1 (updated|available); FailedCreate: .* exceeded quota"):
+        db.back(timeout=1.0)

@@ -485,7 +485,9 @@ class _Run:
     def remember(self) -> None:
         """The token of a run that changed nothing on the workload is remembered too."""
         if self._token is not None and self._token != self._told_token and not self._how.dry:
-            self._steps.note({TOKEN: str(self._token)})
+            told = notes_of(self.view.workload)
+            if told:
+                self._steps.note_if(TOKEN, told.get(TOKEN), {TOKEN: str(self._token)})
 
     def outcome(self) -> Outcome:
         self._backend.facts["status"] = status_text(self.view.workload)

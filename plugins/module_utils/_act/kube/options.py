@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Optional, Protocol, Tuple
 
 from ..._errors import OptionError
@@ -15,7 +16,7 @@ from .api import Api
 from .backend import DeploymentBackend
 from .connection import CONNECTION, access
 from .marks import name_of, owner_uid
-from .names import kind_of, object_name
+from .names import TRACK, kind_of, object_name
 from .progress import ready, restarts_of, started_at, status_text
 from .revisions import View, belongs, epoch
 from .route import ROUTE, route_option
@@ -25,7 +26,6 @@ from .workload_steps import How, Steps
 Object = Mapping[str, Any]
 
 PAUSED, RESUMED, RESTARTED = "paused", "resumed", "restarted"
-CANARY = "-canary"  # what the sibling's name ends with
 
 TARGET: Spec = {
     "namespace": {"type": "str", "required": True},
@@ -207,15 +207,15 @@ def _release_row(view: View, release: str, row: Dict[str, object]) -> Dict[str, 
 
 
 def live_pods(backend: DeploymentBackend, view: View) -> List[Dict[str, object]]:
-    """The live pods of the workload and of its canary sibling, each with the release of its own revision."""
-    found = [_pod_row(pod, view) for pod in backend.steps.pods() if _owned(pod, view)]
-    target = backend.steps.target
-    if target.kind.kind == "Deployment":
-        sibling = Target(target.kind, target.namespace, target.name + CANARY)
-        if backend.steps.api.find(sibling.path):
-            steps = Steps(backend.steps.api, sibling, backend.steps.how)
-            canary = steps.look()
-            found += [_pod_row(pod, canary) for pod in steps.pods() if _owned(pod, canary)]
+    """The live pods of the workload and of what stands beside it, each with the release of its own revision."""
+    steps = backend.steps
+    found = [_pod_row(pod, view) for pod in steps.pods() if _owned(pod, view)]
+    if steps.target.kind.kind == "Deployment":
+        for sibling in steps.api.items(steps.target.collection, labelSelector=TRACK):
+            if owner_uid(sibling) == view.workload["metadata"]["uid"]:
+                beside = Steps(steps.api, replace(steps.target, name=name_of(sibling)), steps.how)
+                seen = beside.look()
+                found += [_pod_row(pod, seen) for pod in beside.pods() if _owned(pod, seen)]
     return sorted(found, key=lambda row: str(row["name"]))
 
 

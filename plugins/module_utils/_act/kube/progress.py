@@ -122,6 +122,19 @@ def trouble_of(pod: Object) -> str:
     return ""
 
 
+def held(pods: Iterable[Object]) -> str:
+    """What the first pod that is not ready waits for, as far as it says; or nothing."""
+    for pod in pods:
+        for condition in (pod.get("status") or {}).get("conditions") or []:
+            if _is(condition, "PodScheduled", "False"):
+                return f"pod {pod['metadata']['name']}: {condition.get('reason')} ({condition.get('message')})"
+        for container in _statuses(pod):
+            waiting = (container.get("state") or {}).get("waiting") or {}
+            if waiting.get("reason"):
+                return _told(str(pod["metadata"]["name"]), container, str(waiting["reason"]), waiting)
+    return ""
+
+
 def _told(pod: str, container: Object, reason: str, waiting: Object) -> str:
     message = str(waiting.get("message") or "")[:300]
     return f"pod {pod}, container {container.get('name')}: {reason}" + (f" ({message})" if message else "")

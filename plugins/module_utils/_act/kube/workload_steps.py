@@ -17,8 +17,8 @@ from ..model import Release
 from .api import JSON_PATCH, MERGE, STRATEGIC, Api, Conflict, Forbidden, Lost, NotFound
 from .follow import Follow, State
 from .marks import notes_of, owner_uid, release_mark
-from .names import JOURNAL
-from .progress import failure, missing, observed, on_delete, partition_of, ready
+from .names import JOURNAL, path_of
+from .progress import failure, held, missing, observed, on_delete, partition_of, ready
 from .revisions import Revision, View, belongs, view_of
 from .workload import Target, cleaned, images_of, last_change, moved, pins, pointer, same, selector_of, template_of
 
@@ -120,11 +120,7 @@ class Steps:
             details={"changed": False},
         )
 
-    def note(self, notes: Mapping[str, str]) -> None:
-        """Annotations of the workload; a token or a journal is only written by who knows the newest."""
-        self._annotate(self.target.path, notes)
-
-    def note_if(self, key: str, before: str, notes: Mapping[str, str]) -> None:
+    def note_if(self, key: str, before: Optional[str], notes: Mapping[str, str]) -> None:
         """`notes` on the workload, while its annotation `key` is still `before`; else somebody newer was here."""
         if self.how.dry:
             return
@@ -166,6 +162,7 @@ class Steps:
         With the `workload` as it was changed, a Conflict can say who changed it since.
         """
         told: List[Revision] = []
+        seen: List[Rolled] = []
         last: List[str] = ["nothing was seen of it"]
 
         def look(state: State) -> Optional[Rolled]:
@@ -177,9 +174,10 @@ class Steps:
             if not told:
                 told.append(view.current)
                 found(view.current)
-            pods = tuple(pod for pod in state["pods"].values() if belongs(pod, view.current))
+            pods = tuple(pod for pod in state["pods"].values() if belongs(pod, view.current) and _lives(pod))
+            seen[:] = [Rolled(view.workload, view.current, pods)]
             if not last[0]:
-                return Rolled(view.workload, view.current, pods)
+                return seen[0]
             self._unstick(view, tuple(state["pods"].values()))
             trouble = failure(view.workload, view.current.raw, pods)
             if trouble:
@@ -188,13 +186,26 @@ class Steps:
 
         rolled = self._followed(("workload", "revisions", "pods"), look, self.how.timeout)
         if rolled is None:
-            raise PlaceError(f"{self.target} is not rolled out after {self.how.timeout:g} s: {last[0]}")
+            why = "; ".join(filter(None, [last[0], self._why(seen[0]) if seen else ""]))
+            raise PlaceError(f"{self.target} is not rolled out after {self.how.timeout:g} s: {why}")
         return rolled
+
+    def _why(self, seen: Rolled) -> str:
+        """What pods wait for, or why there are none: controllers of StatefulSets and DaemonSets only tell that so."""
+        waits = held(pod for pod in seen.pods if not ready(pod))
+        if waits:
+            return waits
+        of = f"involvedObject.uid={seen.workload['metadata']['uid']},type=Warning"
+        with suppress(PlaceError):  # who may not read events is not told them
+            events = self.api.items(path_of("v1", "events", self.target.namespace), fieldSelector=of)
+            newest = max(events, key=lambda each: str(each.get("lastTimestamp") or ""), default=None)
+            return f"{newest.get('reason')}: {str(newest.get('message'))[:300]}" if newest else ""
+        return ""
 
     def pods(self) -> List[Object]:
         """The live pods that carry the workload's labels; whose they are, their owners say."""
         found = self.api.items(self.target.pods, labelSelector=self._selector)
-        return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
+        return list(filter(_lives, found))
 
     def _view(self, state: State) -> View:
         workload = next(iter(state["workload"].values()), None)
@@ -212,7 +223,7 @@ class Steps:
         if self.target.kind.kind != "StatefulSet" or on_delete(workload) or not observed(workload):
             return
         for pod in pods:
-            mine = owner_uid(pod) == workload["metadata"]["uid"] and not pod["metadata"].get("deletionTimestamp")
+            mine = owner_uid(pod) == workload["metadata"]["uid"] and _lives(pod)
             other = view.current is not None and not belongs(pod, view.current)
             if mine and other and not ready(pod) and _ordinal(pod) >= partition_of(workload):
                 name, uid = str(pod["metadata"]["name"]), str(pod["metadata"]["uid"])
@@ -258,6 +269,10 @@ def _operations(seen: Object, template: Object, notes: Mapping[str, str]) -> Lis
 
 def _additions(notes: Mapping[str, str]) -> List[Dict[str, object]]:
     return [{"op": "add", "path": pointer(key), "value": value} for key, value in notes.items()]
+
+
+def _lives(pod: Object) -> bool:
+    return not pod["metadata"].get("deletionTimestamp")
 
 
 def _ordinal(pod: Object) -> int:
