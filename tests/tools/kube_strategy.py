@@ -54,6 +54,7 @@ class StrategyPlace:
     name: str = "shop"
     replicas: int = 3
     how: Doc = field(default_factory=dict)
+    kubeconfig: str = ""  # the admin's by default
     nth: Optional[int] = None  # at which of its changes the next backend is killed
 
     def begin(self, release: str = "1.0.0", labels: Mapping[str, str] | None = None) -> None:
@@ -66,10 +67,13 @@ class StrategyPlace:
         backend.promote(Promote(release))
 
     def backend(self, release: str, **options: Any) -> Backend:
-        api = Mortal(access({"kubeconfig": str(self.cluster.kubeconfig)}, {}))
+        return self.make(self.steps(release), **options)
+
+    def steps(self, release: str) -> Steps:
+        api = Mortal(access({"kubeconfig": self.kubeconfig or str(self.cluster.kubeconfig)}, {}))
         api.nth = self.nth
         how = How(**{"images": {"app": f"shop:{release}"}, "timeout": 20.0, **self.how})
-        return self.make(Steps(api, Target(kind_of("Deployment"), self.namespace, self.name), how), **options)
+        return Steps(api, Target(kind_of("Deployment"), self.namespace, self.name), how)
 
     def deploy(self, release: str, rollout: str = "r1", token: Optional[int] = None, **options: Any) -> Outcome:
         return self.backend(release, **options).deploy(Deploy(release, rollout=rollout, token=token))

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Dict
+
 import pytest
 from cluster import Cluster, deployment, service
 from kube_strategy import StrategyPlace
@@ -14,8 +16,9 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.blue_g
     BlueGreenOptions,
 )
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.canary import CanaryBackend, CanaryOptions
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.workload import cleaned
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.workload_steps import Steps
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.model import Rollback
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.model import Promote, Rollback
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import FencedError, OptionError, PlaceError
 
 NOW = 1_000_000.0
@@ -47,11 +50,17 @@ def test_switched_at_once_kept_and_then_let_go(place: StrategyPlace) -> None:
     assert blue.items() < place.pods().items()
     assert not place.deploy("2.0.0", token=7).changed
 
-    kept = place.promote("2.0.0", token=7, at=NOW + 599)
+    backend = blue_green(place.steps("2.0.0"), at=NOW + 599)
+    kept = backend.promote(Promote("2.0.0", rollout="r1", token=7))
+    facts: Dict[str, Any] = backend.facts
+    assert facts["template"] == cleaned(place.get("deployments", "shop-green")["spec"]["template"]) | {
+        "metadata": {"labels": {"app": "shop"}}
+    }
+    assert facts["images"]["app"]["ids"][0].startswith("shop@sha256:")
     assert kept.actions == ("marked 2.0.0 as known good",)
     assert blue.items() < place.pods().items()
     assert not place.promote("2.0.0", token=7, at=NOW + 599).changed
-    backend = place.backend("2.0.0")
+    backend = blue_green(place.steps("2.0.0"))
     assert (backend.current(), backend.known_good()) == ("2.0.0", "1.0.0")
 
     ended = place.promote("2.0.0", token=7, at=NOW + 601)

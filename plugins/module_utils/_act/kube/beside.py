@@ -129,6 +129,7 @@ class Beside:
         """Until the sibling is rolled out; PlaceError says why it cannot be."""
         if self.found is None or self.how.dry or not self.how.wait:
             return
+        self.own.look()
         try:
             self.own.wait(template_of(self.found), lambda revision: None)
         except PlaceError as error:

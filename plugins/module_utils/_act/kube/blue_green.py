@@ -18,8 +18,9 @@ from ..model import DEPLOYED, RESTARTING, Deploy, Good, Journal, Outcome, Promot
 from .backend import DeploymentBackend
 from .beside import told
 from .canary import core_with
-from .images import change_of
+from .images import change_of, running
 from .marks import journal_of, notes_of, pending_of, workload_marks
+from .revisions import belongs
 from .sibling import (
     CANARY,
     GREEN,
@@ -199,10 +200,13 @@ class BlueGreenBackend:
     # -- promoting
 
     def _praise(self, run: Sides, wish: Promote) -> None:
-        """Mark green's release as known good, on green itself."""
+        """Mark green's release as known good, on green itself, and tell what runs."""
         release, journal = pending_of(run.found or {}), journal_of(run.found or {})
-        if release is None or journal is None:
+        if run.found is None or release is None or journal is None:
             return
+        template, seen = plain_template(run.found, run.stable), run.own.look()
+        pods = [pod for pod in run.own.pods() if seen.current and belongs(pod, seen.current)]
+        self.core.facts.update(template=template, images=running(template, pods))
         good = release.known_good
         if good is None or (wish.rollout and good.rollout != wish.rollout):
             marked = replace(release, known_good=Good(self.clock(), wish.rollout), bad=None)

@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..._errors import OptionError, nearest
 from .. import plan
-from .beside import Beside
+from ..model import Situation
+from .beside import Beside, side_facts
 from .marks import journal_of, name_of, notes_of, pending_of
-from .names import PREFIX, path_of
-from .sibling import Apart, pod_labels, release_named, selecting
+from .names import PREFIX, TRACK, path_of
+from .revisions import View
+from .sibling import CANARY, GREEN, Apart, is_sibling, pod_labels, release_named, selecting
+from .workload_steps import Steps
 
 Object = Mapping[str, Any]
 
@@ -127,6 +130,32 @@ class Sides(Beside):
 
     def _path(self, service: Object) -> str:
         return path_of("v1", "services", self.target.namespace, name_of(service))
+
+
+def siblings(steps: Steps, workload: Object) -> List[Object]:
+    """What stands beside the workload, and is ours."""
+    if steps.target.kind.kind != "Deployment":
+        return []
+    found = steps.api.items(steps.target.collection, labelSelector=f"{TRACK} in ({CANARY},{GREEN})")
+    whole = [{"kind": steps.target.kind.kind, "apiVersion": steps.target.kind.group, **each} for each in found]
+    return [each for each in whole if is_sibling(each, workload, each["metadata"]["labels"][TRACK])]
+
+
+def seen_whole(steps: Steps, view: View, beside: Sequence[Object]) -> Tuple[Situation, Dict[str, object]]:
+    """The place with what stands `beside`: its situation, where a live green side is what is current, and the facts."""
+    facts: Dict[str, object] = {each["metadata"]["labels"][TRACK]: side_facts(each) for each in beside}
+    green = next((each for each in beside if each["metadata"]["labels"][TRACK] == GREEN), None)
+    if green is None:
+        return view.situation, facts
+    services = steps.api.items(path_of("v1", "services", steps.target.namespace))
+    live = any(_record(each).get("of") == steps.target.name for each in services)
+    facts["live"] = name_of(green) if live else steps.target.name
+    release = pending_of(green)
+    if not live or release is None:
+        return view.situation, facts
+    others = tuple(each for each in view.situation.releases if each.id != release.id)
+    seen = replace(view.situation, current=release.id, releases=(release, *others), journal=journal_of(green))
+    return seen, facts
 
 
 def _patch(now: Object, record: Optional[str], selector: Mapping[str, str]) -> Dict[str, Any]:
