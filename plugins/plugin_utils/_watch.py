@@ -76,9 +76,11 @@ class Scene:
 class Eyes:
     """Samples of all sources, turned into one look."""
 
-    def __init__(self, takers: Sequence[Taker], states: Sequence[Mapping[str, object]] = ()) -> None:
+    def __init__(
+        self, takers: Sequence[Taker], states: Sequence[Mapping[str, object]] = (), *, collective: bool = False
+    ) -> None:
         self._takers = takers
-        self._increments = [Increments() for _taker in takers]
+        self._increments = [Increments(collective=collective) for _taker in takers]
         if len(states) == len(takers):
             for increments, state in zip(self._increments, states):
                 increments.restore(state)
@@ -140,7 +142,7 @@ class Watch:
         self._hands, self._policy, self._rollout, self._lease, self._scene = hands, policy, rollout, lease, scene
         self._born_of = hands.parent()
         self._progress = Progress.of(rollout)
-        self._eyes = Eyes(hands.takers, self._progress.eyes)
+        self._eyes = Eyes(hands.takers, self._progress.eyes, collective=policy.collective)
         steps = rollout.intent.get("steps")
         self._bake = Bake(policy, steps=len(steps) if isinstance(steps, list) else 1)
         if self._progress.bake:
@@ -266,7 +268,7 @@ class Watch:
 
 def verify(hands: Hands, policy: Policy, places: Sequence[str], levels: Mapping[str, float]) -> RecoveryReport:
     """Watch places that went back until it is known whether their gates are good again."""
-    eyes = Eyes(hands.takers)
+    eyes = Eyes(hands.takers, collective=policy.collective)
     began = hands.clock()
     recovery = Recovery(policy, places, levels=levels, started=0.0)
     while True:

@@ -42,11 +42,18 @@ GATES = [
 class KubeShop:
     """`places` are the inventory's hosts by name, each with the variables that are its own."""
 
-    def __init__(self, folder: Path, cluster: Cluster, env: Mapping[str, str], policy: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        cluster: Cluster,
+        env: Mapping[str, str],
+        policy: Mapping[str, Any],
+        places: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         self.folder, self.cluster, self.env = folder, cluster, dict(env)
         self.ledger = folder / "ledger.sqlite"
         folder.mkdir(parents=True, exist_ok=True)
-        self.write({"bake": BAKE, "gates": GATES, "preset": "fast", **policy})
+        self.write({"bake": BAKE, "gates": GATES, "preset": "fast", **policy}, places)
 
     def write(self, policy: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         inventory = {

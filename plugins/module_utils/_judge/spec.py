@@ -24,6 +24,8 @@ SOURCES = ("exposition", "prometheus")
 BACKENDS = ("releases", "deployment", "argo_rollout", "helm", "git")
 # inside a place of these, old and new pods run side by side, and each pod is measured on its own
 POD_BACKENDS = ("deployment", "argo_rollout")
+# what serves in a place of these is measured as one
+COLLECTIVE_BACKENDS = ("helm", "git")
 ON_UNDECIDED = ("hold", "pass", "undo")
 ON_WEAK = ("undo", "hold")
 DIRECTIONS = ("increase", "decrease", "either")
@@ -175,6 +177,11 @@ class Policy:
     def by_pods(self) -> bool:
         """Is each pod measured, rather than each place?"""
         return self.backend in POD_BACKENDS
+
+    @property
+    def collective(self) -> bool:
+        """Is a place many processes that are measured as one, and replaced one by one?"""
+        return self.backend in COLLECTIVE_BACKENDS
 
     def source_of(self, gate: GateSpec) -> Mapping[str, object]:
         """Where this gate's numbers come from. A metrics server tells pods apart by their label `pod`."""

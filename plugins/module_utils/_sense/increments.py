@@ -92,10 +92,12 @@ class Increments:
     """Turns one sample after the other into what the judge is given.
 
     A place that is new, was reset, restarted, or was absent while others went on, gives no increments at that look:
-    its readings start anew.
+    its readings start anew. A `collective` place is many processes that come and go as they are replaced, so that one
+    that is gone, or begun anew, is no restart of the place.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, collective: bool = False) -> None:
+        self._collective = collective
         self._tracks: Dict[str, Dict[str, Track]] = {}
         self._cuts: Dict[str, float] = {}
         self._lives: Dict[str, _Life] = {}
@@ -159,7 +161,7 @@ class Increments:
             reset = self._counters_reset(place, sample)
             life.begin(
                 start if begun_anew or life.start is None else None,
-                restarted=begun_anew or (reset and not same_process),
+                restarted=not self._collective and (begun_anew or (reset and not same_process)),
             )
             if begun_anew or reset:
                 restarted.append(place)

@@ -108,6 +108,15 @@ def test_counters_that_fall_are_a_restart_where_no_start_is_known() -> None:
     assert counts(increments, 14, {"a": Reading(14, 1, 9)}) == {"a": Counts(1, 2)}
 
 
+@pytest.mark.parametrize("start", [None, 11.0])
+def test_a_process_that_is_replaced_is_no_restart_of_a_collective_place(start: float | None) -> None:
+    increments = Increments(collective=True)
+    increments.take(sample(10, {"a": Reading(10, 3, 100)}, {"a": 1.0} if start else {}))
+    looks, alive = increments.take(sample(12, {"a": Reading(12, 0, 50)}, {"a": start} if start else {}))
+    assert looks[GATE].counts == {}  # what is gone took its counts along
+    assert alive["a"].restarts == 0
+
+
 def test_counters_that_fall_under_a_known_start_lost_a_series_and_not_the_process() -> None:
     increments = Increments()
     increments.take(sample(10, {"a": Reading(10, 3, 100)}, {"a": 1.0}))
