@@ -225,6 +225,8 @@ class _Run:
         before_it, keep = self.history.newest, self._room()
         failed = self._attempt(lambda: self._hands.upgrade(self.history, chart, labels, keep))
         mine = self._made(before_it, lambda made: _alike(made.labels, labels))
+        if mine and not mine.own:
+            self._mark(mine, {**labels, REVISION: str(mine.number)})
         if mine:
             doing = "upgraded to" if before_it else "installed"
             self._actions.append(f"{doing} {wish.release} as revision {mine.number}{_but(mine)}")
@@ -380,9 +382,9 @@ class _Run:
 
     def _labels(self, release: str) -> Labels:
         """What is known of `release`, as labels."""
-        facts = self.history.facts()
-        of_it = [facts[each.number] for each in self.history.revisions if self.history.id_of(each) == release]
-        return of_it[-1] if of_it else {}
+        history = self.history
+        of_it = [each for each in history.revisions if history.id_of(each) == release]
+        return history.facts[of_it[-1].number] if of_it else {}
 
     def _warn_bad(self, known: Optional[Release]) -> None:
         if known and known.bad:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Dict, List, Mapping, Optional, Tuple
 
 from .helm_errors import bare
@@ -98,6 +99,7 @@ class History:
             "chart": last.chart if last else None,
         }
 
+    @cached_property
     def facts(self) -> Dict[int, Labels]:
         """For each revision, the labels that tell which release it is."""
         told: Dict[int, Labels] = {}
@@ -108,11 +110,11 @@ class History:
         return told
 
     def id_of(self, revision: Revision) -> str:
-        return decode(self.facts()[revision.number]["release"])
+        return decode(self.facts[revision.number]["release"])
 
     def sound(self, release: str) -> Optional[Revision]:
         """The newest revision of `release` that one can go back to."""
-        facts = self.facts()
+        facts = self.facts
         of_it = [each for each in self.revisions if each.sound and decode(facts[each.number]["release"]) == release]
         return of_it[-1] if of_it else None
 
@@ -157,7 +159,7 @@ class History:
         return History((*passed, revision))
 
     def _releases(self) -> Tuple[Release, ...]:
-        facts = self.facts()
+        facts = self.facts
         known: Dict[str, Release] = {}
         for revision in self.revisions:
             release = release_of(facts[revision.number])

@@ -55,8 +55,11 @@ _HIDDEN_LENGTH = 4  # shorter values are words of every message
 
 def packed(given: Mapping[str, Any]) -> Dict[str, Any]:
     """A task's options as the module must get them: of a mapping Ansible would mask each word in every result."""
+    others = {option: value for option, value in given.items() if option != "values"}
     values = given.get("values")
-    return dict(given) if values is None or isinstance(values, str) else {**given, "values": json.dumps(values)}
+    if not values:
+        return others  # an empty text would be masked everywhere, too
+    return {**others, "values": values if isinstance(values, str) else json.dumps(values)}
 
 
 def change(params: Mapping[str, Any], *, dry: bool) -> Dict[str, object]:

@@ -49,6 +49,7 @@ PLAY = """
         state: known_good
         undo: true
         mark_bad: it never became ready
+        wait: false
         rollout: "{{ begun.rollout }}"
         lease: "{{ begun.lease }}"
       register: back

@@ -123,6 +123,10 @@ def test_a_helm_that_slips_in_between_is_told(shop: Shop) -> None:
     assert (conflict.details["current"], conflict.details["changed"]) == ("1.0.0", True)
     # the release that ran when it was asked has been left all the same
     assert not shop.back(release="2.0.0")["changed"]
+    wrapped = shop.wrapped("upgrade", f"{{helm}} {rival} >/dev/null")
+    conflict = refused(lambda: shop.deploy("2.0.1", binary_path=wrapped))
+    assert "revision 5 of somebody else slipped in, and was overwritten by our revision 6" in str(conflict)
+    assert (conflict.details["current"], shop.info()["current"], shop.image()) == ("2.0.1", "2.0.1", "shop:2.0.1")
 
 
 def test_history_that_is_pruned(shop: Shop) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ansible_collections.selfheal.delivery.plugins.module_utils._act import helm_labels, helm_plan
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm_errors import bare, refused, unready
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm_history import History, Revision
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm_options import packed
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.model import Bad, Good, Journal, Release, Rollback
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, PlaceError
 
@@ -180,6 +181,12 @@ def test_helms_errors() -> None:
     schema = str(refused(STDERR["schema"], "the upgrade"))
     assert "shop: - tag: Invalid type" in schema and "Check values and values_files" in schema
     assert "helm said nothing" in str(refused("", "the upgrade"))
+
+
+def test_values_are_one_secret() -> None:
+    assert packed({"name": "shop", "values": {"tag": 1}}) == {"name": "shop", "values": '{"tag": 1}'}
+    assert packed({"values": '{"tag": 1}'}) == {"values": '{"tag": 1}'}
+    assert packed({"name": "shop", "values": {}}) == packed({"name": "shop"}) == {"name": "shop"}
 
 
 def test_times() -> None:
