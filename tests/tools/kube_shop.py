@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence
 
+from ansible_run import Run
 from cluster import Cluster
 from kube_api import Doc
 
@@ -53,7 +54,9 @@ class KubeShop:
         self.folder, self.cluster, self.env = folder, cluster, dict(env)
         self.ledger = folder / "ledger.sqlite"
         folder.mkdir(parents=True, exist_ok=True)
-        self.write({"bake": BAKE, "gates": GATES, "preset": "fast", **policy}, places)
+        self.policy: Dict[str, Any] = {"bake": BAKE, "gates": GATES, "preset": "fast", **policy}
+        self.options: Dict[str, Any] = dict(policy["backend_options"])
+        self.write(self.policy, places)
 
     def write(self, policy: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         inventory = {
@@ -73,6 +76,12 @@ class KubeShop:
     def play(self, playbook: str, **variables: object) -> "subprocess.CompletedProcess[str]":
         """Run one of the collection's playbooks; its output is in `stdout`."""
         return self.run(["ansible-playbook", f"selfheal.delivery.{playbook}"], delivery_service="shop", **variables)
+
+    def begin(self, playbook: str, **variables: object) -> Run:
+        """The same, read as it goes."""
+        given = json.dumps({"delivery_service": "shop", **variables})
+        command = ["ansible-playbook", f"selfheal.delivery.{playbook}", "-i", "hosts.json", "-e", given]
+        return Run(command, self.env, cwd=self.folder)
 
     def run(self, command: Sequence[str], **variables: object) -> "subprocess.CompletedProcess[str]":
         given = ["-i", "hosts.json", "-e", json.dumps(variables)]

@@ -9,7 +9,7 @@ from typing import Dict, Iterator
 
 import pytest
 from cluster import Cluster, deployment, service
-from kube_shop import KubeShop, images, uids
+from kube_shop import BAKE, KubeShop, images, uids
 from traffic import traffic
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.options import change
@@ -57,3 +57,17 @@ def test_a_bad_release_is_gone_with_the_stable_pods_untouched_and_a_good_one_is_
     assert images(cluster.pods(namespace)) == ["shop:2.0.1"]
     again = shop.play("canary", canary_release="2.0.1")
     assert again.returncode == 0 and "nothing to do" in again.stdout
+
+
+def test_a_canary_whose_controller_was_killed_is_removed_by_reconcile(
+    shop: KubeShop, cluster: Cluster, namespace: str
+) -> None:
+    change({**shop.options, "state": "promoted", "release": "1.0.0", "keep": 5}, dry=False)
+    before = uids(cluster.pods(namespace))
+    shop.write({**shop.policy, "bake": {**BAKE, "min_bake": 50}})
+    run = shop.begin("canary", canary_release="2.0.1", canary_lease_ttl=4)
+    run.until("bake 1/2")
+    assert len(cluster.pods(namespace)) > len(before)
+    run.kill()
+    cluster.wait(lambda: shop.play("reconcile").returncode == 0 and shop.last().state == "undone", "it is undone", 60)
+    cluster.wait(lambda: uids(cluster.pods(namespace)) == before, "only the stable pods are left, the same ones")
