@@ -159,9 +159,13 @@ options:
       - V(canary) first runs O(release) in a C(Deployment) of its own beside it, named C(<name>-canary), as long as
         O(share) is below 100. The workload's own pods are not touched then. With O(share=100), or O(state=promoted),
         the workload is brought to the release and the canary goes. With O(state=known_good) the canary goes.
-      - A rollout that began with V(canary) must go on with it, since only so the canary is found again.
+      - V(blue_green) runs O(release) whole in a second C(Deployment), named C(<name>-green), and then switches the
+        C(Service) to it at once. With O(state=known_good) it is switched back at once. The old side is kept for
+        O(keep_for). After that O(state=promoted), or else the next rollout, brings the workload itself to the release,
+        switches back to it and removes the green side.
+      - A rollout must go on with the strategy that it began with, since only so what stands beside is found again.
     type: str
-    choices: [rolling, canary]
+    choices: [rolling, canary, blue_green]
     default: rolling
   share:
     description:
@@ -185,6 +189,17 @@ options:
       rule:
         description: The name or the index of the only rule to split. By default every one that leads to the workload.
         type: str
+  keep_for:
+    description:
+      - With O(strategy=blue_green), for how many seconds from the switch on the old side is kept as it was, so that
+        going back to it starts no pod.
+    type: float
+    default: 600.0
+  switch:
+    description:
+      - With O(strategy=blue_green), the name of the only C(Service) to switch. By default it is every one that selects
+        the workload's pods.
+    type: str
   version:
     description: The version as people say it. Defaults to O(release).
     type: str
@@ -310,6 +325,26 @@ status:
   returned: success
   type: str
   sample: deployment "shop" successfully rolled out
+canary:
+  description: The canary that stands beside the workload now, with the C(share) in percent that it was given last.
+  returned: while there is one
+  type: dict
+  sample:
+    name: shop-canary
+    release: 2.0.1
+    rollout: r-17
+    replicas: 1
+    share: 10.0
+    settled: true
+green:
+  description: The green side that stands beside the workload now, as RV(canary).
+  returned: while there is one
+  type: dict
+live:
+  description: The C(Deployment) that gets the requests.
+  returned: O(strategy=blue_green)
+  type: str
+  sample: shop-green
 requests:
   description: How many requests were sent to the API server.
   returned: success

@@ -228,6 +228,26 @@ pods:
       restarts: 0
       started_at: 1795251735.0
       phase: Running
+canary:
+  description: The canary that stands beside the workload, with the C(share) in percent that it was given last.
+  returned: while there is one
+  type: dict
+  sample:
+    name: shop-canary
+    release: 2.0.1
+    rollout: r-17
+    replicas: 1
+    share: 10.0
+    settled: true
+green:
+  description: The green side that stands beside the workload, as RV(canary).
+  returned: while there is one
+  type: dict
+live:
+  description: The C(Deployment) that gets the requests. When that is the green side, RV(current) is what that one runs.
+  returned: while there is a green side
+  type: str
+  sample: shop-green
 requests:
   description: How many requests were sent to the API server.
   returned: success

@@ -10,6 +10,7 @@ import pytest
 from cluster import Cluster, deployment, service
 from kube_strategy import StrategyPlace
 
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube import options
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.api import Conflict
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.blue_green import (
     BlueGreenBackend,
@@ -209,3 +210,42 @@ def test_killed_anywhere_and_asked_again(place: StrategyPlace) -> None:
         assert (done.current, place.served(), place.names()) == (release, [f"shop:{release}"], ["shop"])
         assert len(place.pods()) == 1
     assert nth > 4
+
+
+def test_as_the_modules_say_it(place: StrategyPlace) -> None:
+    place.begin()
+    where: Dict[str, Any] = {
+        "kubeconfig": str(place.cluster.kubeconfig),
+        "namespace": place.namespace,
+        "name": "shop",
+        "images": {"app": "shop:{release}"},
+        "rollout": "r1",
+        "release": "2.0.0",
+        "strategy": "blue_green",
+        "timeout": 20.0,
+    }
+    for wrong, what in (({"keep_for": -1}, "keep_for is -1"), ({"share": 0}, "share and route are of")):
+        with pytest.raises(OptionError, match=what):
+            options.change({**where, **wrong}, dry=False)
+    done = options.change({**where, "state": "deployed"}, dry=False)
+    assert (done["current"], done["live"], done["changed"]) == ("2.0.0", "shop-green", True)
+    seen: Dict[str, Any] = options.look(where)
+    assert (seen["current"], seen["previous"], seen["known_good"], seen["live"]) == (
+        "2.0.0",
+        "1.0.0",
+        "1.0.0",
+        "shop-green",
+    )
+    assert seen["settled"] and [release["id"] for release in seen["releases"]] == ["2.0.0", "1.0.0"]
+    assert sorted(pod["release"] for pod in seen["pods"]) == ["1.0.0"] * 3 + ["2.0.0"] * 3
+    green = seen["green"]
+    assert [green[key] for key in ("name", "release", "replicas", "share")] == ["shop-green", "2.0.0", 3, 100.0]
+    kept = options.change({**where, "state": "promoted", "keep": 5}, dry=False)
+    assert kept["template"] and kept["live"] == "shop-green"
+    back = options.change({**where, "state": "known_good", "rollout": "r2"}, dry=False)
+    assert (back["current"], back["live"]) == ("1.0.0", "shop")
+    canary = {**where, "strategy": "canary", "share": 25.0}
+    options.change({**canary, "state": "deployed"}, dry=False)
+    seen = dict(options.look(where))
+    assert (seen["current"], seen["canary"]["share"]) == ("1.0.0", 25.0)
+    assert sorted(pod["release"] for pod in seen["pods"]) == ["1.0.0"] * 3 + ["2.0.0"]

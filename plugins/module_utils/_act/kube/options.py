@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Dict, List, Mapping, Optional, Protocol, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
 
 from ..._errors import OptionError
 from .. import plan
@@ -16,10 +16,12 @@ from .api import Api
 from .backend import DeploymentBackend
 from .connection import CONNECTION, access
 from .marks import name_of, owner_uid
-from .names import TRACK, kind_of, object_name
+from .names import kind_of, object_name
 from .progress import ready, restarts_of, started_at, status_text
 from .revisions import View, belongs, epoch
 from .route import ROUTE, route_option
+from .sibling import checked_keep_for, checked_share
+from .sides import seen_whole, siblings
 from .workload import Target, images_of, is_paused
 from .workload_steps import How, Steps
 
@@ -50,10 +52,13 @@ ARGUMENTS: Spec = {
     "patch": {"type": "dict", "default": {}},
     "change_cause": {"type": "str"},
     "record_template": {"type": "bool", "default": True},
-    "strategy": {"type": "str", "choices": ["rolling", "canary"], "default": "rolling"},
+    "strategy": {"type": "str", "choices": ["rolling", "canary", "blue_green"], "default": "rolling"},
     "share": {"type": "float", "default": 100.0},
     "route": {"type": "dict", "options": ROUTE},
+    "keep_for": {"type": "float", "default": 600.0},
+    "switch": {"type": "str"},
 }
+_NUMBERS = ("share", "keep_for")  # 0 is not the same as nothing
 _NOT_FOR_ROLLBACK = ("state", "version", "by", "rollback", "keep", "before")
 ROLLBACK_ARGUMENTS: Spec = {
     **CONTROLLER,
@@ -144,17 +149,21 @@ def change(params: Mapping[str, object], *, dry: bool, checkpoint: Checkpoint = 
 
 def _strategic(core: DeploymentBackend, params: Mapping[str, object]) -> _Told:
     """The backend of the option `strategy`; what only one of them needs is loaded for it alone."""
-    strategy, share, route = (
-        text(params, "strategy") or "rolling",
-        number(params, "share") or 100.0,
-        params.get("route"),
-    )
+    strategy, route = text(params, "strategy") or "rolling", params.get("route")
+    share, keep_for = (ARGUMENTS[each]["default"] if params.get(each) is None else params[each] for each in _NUMBERS)
     if strategy == "canary":
         from .canary import CanaryBackend, CanaryOptions
 
-        return CanaryBackend(core.steps, CanaryOptions(share, route_option(route if isinstance(route, dict) else None)))
+        return CanaryBackend(
+            core.steps,
+            CanaryOptions(checked_share(share), route_option(route if isinstance(route, dict) else None)),
+        )
     if share != 100.0 or route:
         raise OptionError("share and route are of strategy: canary", mend="Set it, or remove them")
+    if strategy == "blue_green":
+        from .blue_green import BlueGreenBackend, BlueGreenOptions
+
+        return BlueGreenBackend(core.steps, BlueGreenOptions(checked_keep_for(keep_for), text(params, "switch")))
     return core
 
 
@@ -177,7 +186,8 @@ def look(params: Mapping[str, object]) -> Dict[str, object]:
     """What module `kubernetes_rollout_info` tells; reads only."""
     backend = backend_of(params)
     view = backend.steps.look()
-    seen = view.situation
+    beside = siblings(backend.steps, view.workload)
+    seen, facts = seen_whole(backend.steps, view, beside)
     return {
         "current": seen.current,
         "previous": seen.previous,
@@ -188,7 +198,8 @@ def look(params: Mapping[str, object]) -> Dict[str, object]:
         "token": seen.token,
         "status": status_text(view.workload),
         "paused": is_paused(view.workload),
-        "pods": live_pods(backend, view),
+        "pods": live_pods(backend, view, beside),
+        **facts,
         "requests": backend.steps.api.requests,
     }
 
@@ -206,16 +217,16 @@ def _release_row(view: View, release: str, row: Dict[str, object]) -> Dict[str, 
     }
 
 
-def live_pods(backend: DeploymentBackend, view: View) -> List[Dict[str, object]]:
-    """The live pods of the workload and of what stands beside it, each with the release of its own revision."""
+def live_pods(
+    backend: DeploymentBackend, view: View, beside: Optional[Sequence[Object]] = None
+) -> List[Dict[str, object]]:
+    """The live pods of the workload and of what stands `beside` it, each with the release of its own revision."""
     steps = backend.steps
     found = [_pod_row(pod, view) for pod in steps.pods() if _owned(pod, view)]
-    if steps.target.kind.kind == "Deployment":
-        for sibling in steps.api.items(steps.target.collection, labelSelector=TRACK):
-            if owner_uid(sibling) == view.workload["metadata"]["uid"]:
-                beside = Steps(steps.api, replace(steps.target, name=name_of(sibling)), steps.how)
-                seen = beside.look()
-                found += [_pod_row(pod, seen) for pod in beside.pods() if _owned(pod, seen)]
+    for sibling in siblings(steps, view.workload) if beside is None else beside:
+        own = Steps(steps.api, replace(steps.target, name=name_of(sibling)), steps.how)
+        seen = own.look()
+        found += [_pod_row(pod, seen) for pod in own.pods() if _owned(pod, seen)]
     return sorted(found, key=lambda row: str(row["name"]))
 
 

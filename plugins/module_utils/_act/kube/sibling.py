@@ -71,6 +71,14 @@ def checked_share(share: object) -> float:
     return number
 
 
+def checked_keep_for(seconds: object) -> float:
+    """For how long a side is kept, in seconds; OptionError for what is no such time."""
+    good = isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and math.isfinite(seconds)
+    if not good or not isinstance(seconds, (int, float)) or seconds < 0:
+        raise OptionError(f"keep_for is {seconds!r}, not a number of seconds from 0 on", mend="Write keep_for: 600")
+    return float(seconds)
+
+
 def by_weight(stable: int, share: float) -> int:
     """How many pods carry `share` percent of what `stable` pods carry now, when a route says who gets what."""
     # rounding first keeps 7 % of 100 at 7, which floating point makes 7.000000000000001
