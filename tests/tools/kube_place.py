@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, List
 
-from cluster import Cluster, Doc
+from cluster import Cluster
+from kube_api import Doc
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.durable import Checkpoint, nowhere
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube import options

@@ -30,7 +30,9 @@ class Play:
         self.env["SELFHEAL_LEDGER"] = str(self.ledger)
 
     def run(self, *tasks: Task, options: "tuple[str, ...]" = ()) -> List[Dict[str, Any]]:
-        steps = [{**task, "register": f"result{nth}", "ignore_errors": True} for nth, task in enumerate(tasks)]
+        steps: List[Task] = [
+            {**task, "register": f"result{nth}", "ignore_errors": True} for nth, task in enumerate(tasks)
+        ]
         told = self.folder / "told.json"
         results = ", ".join(str(step["register"]) for step in steps)
         copy = {"content": "{{ [%s] | to_json }}" % results, "dest": str(told)}
@@ -81,7 +83,7 @@ def test_deployed_promoted_taken_back_and_kept_in_the_ledger(play: Play) -> None
     assert '+        "app": "shop:2.0.0"' in play.shown
     ledger = open_ledger({"path": str(play.ledger)}, create=False)
     try:
-        bodies = [entry.body for entry in ledger.entries("shop") if entry.kind == "outcome"]
+        bodies: List[Any] = [entry.body for entry in ledger.entries("shop") if entry.kind == "outcome"]
         assert ledger.verify() is None
     finally:
         ledger.close()
