@@ -31,7 +31,7 @@ Found = TypeVar("Found")
 
 _TRIES = 5  # to apply a change while the controller, or an autoscaler, changes the same object
 _TAKEN_UP = 15.0  # seconds for the controller to see a change
-_SILENCE = 1.0  # seconds after which the controller may have lost our change; twice as long before each next time
+_SILENCE = 0.5  # seconds after which the controller may have lost our change; twice as long before each next time
 _NUDGE = PREFIX + "nudge"  # a label, because Argo copies annotations to the ReplicaSets
 
 

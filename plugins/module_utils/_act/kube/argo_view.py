@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Dict, Iterable, Mapping, Optional, Tuple
 
-from ..model import FAILED, SETTLED, Good, Journal, Release, Situation
+from ..model import FAILED, KNOWN_GOOD, SETTLED, Good, Journal, Release, Situation
 from .argo_status import PAUSED, current_hash, healthy, invalid, observed, phase, stable_hash, template_hash
 from .argo_template import covers, original
 from .marks import journal_of, name_of, notes_of, owner_uid, pending_of, release_of, token_of
@@ -39,11 +39,13 @@ class ArgoView(View):
     def deciding(self) -> Situation:
         """The situation for going back: while another pod template is being tried, the stable one is the best known.
 
-        Argo never stopped it, whoever promoted it; only one that was found bad is not gone back to.
+        Argo never stopped it, whoever promoted it; only one that was found bad is not gone back to. Once it was gone
+        back to, it is not left again.
         """
         seen, stable = self.situation, self.stable
         known = seen.find(stable.id) if stable else None
-        if known is None or known.bad or known.id == seen.current:
+        went_back = seen.journal is not None and seen.journal.state == KNOWN_GOOD and seen.journal.to == seen.current
+        if known is None or known.bad or (known.id == seen.current and not went_back):
             return seen
         newest = max(release.known_good.at if release.known_good else 0.0 for release in seen.releases)
         rollout = known.known_good.rollout if known.known_good else ""
