@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, Iterator
+from typing import Any, Dict, Iterator
 
 import pytest
 from cluster import Cluster, deployment, service
@@ -17,25 +17,26 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.option
 RATES = {"2.0.0": 0.05}
 
 
+def policy_of(cluster: Cluster, namespace: str, url: str) -> Dict[str, Any]:
+    options = {
+        "kubeconfig": str(cluster.kubeconfig),
+        "namespace": namespace,
+        "name": "shop",
+        "images": {"app": "shop:{release}"},
+    }
+    source = {"type": "prometheus", "url": url, "window": 10}
+    return {"backend": "deployment", "backend_options": options, "source": source}
+
+
 @pytest.fixture
 def shop(cluster: Cluster, namespace: str, tmp_path: Path, ansible_env: Dict[str, str]) -> Iterator[KubeShop]:
-    """Nine pods of 1.0.0, marked known good by the watch role."""
+    """Nine pods of 1.0.0."""
     cluster.apply([deployment("shop", "shop:1.0.0", 9), service("shop")], namespace)
     cluster.wait_available(namespace, "shop")
     with traffic(cluster, namespace, "shop", RATES, rps=900) as url:
-        policy = {
-            "backend": "deployment",
-            "backend_options": {
-                "kubeconfig": str(cluster.kubeconfig),
-                "namespace": namespace,
-                "name": "shop",
-                "images": {"app": "shop:{release}"},
-            },
-            "source": {"type": "prometheus", "url": url, "window": 10},
-        }
-        shop = KubeShop(tmp_path / "shop", cluster, ansible_env, policy)
+        shop = KubeShop(tmp_path / "shop", cluster, ansible_env, policy_of(cluster, namespace, url))
         # what was there before us gets a name
-        change({**policy["backend_options"], "state": "deployed", "release": "1.0.0"}, dry=False)
+        change({**shop.options, "state": "deployed", "release": "1.0.0"}, dry=False)
         yield shop
 
 
@@ -71,3 +72,32 @@ def test_a_canary_whose_controller_was_killed_is_removed_by_reconcile(
     run.kill()
     cluster.wait(lambda: shop.play("reconcile").returncode == 0 and shop.last().state == "undone", "it is undone", 60)
     cluster.wait(lambda: uids(cluster.pods(namespace)) == before, "only the stable pods are left, the same ones")
+
+
+def test_a_route_gives_the_canary_its_exact_share_and_is_as_it_was_afterwards(
+    gateway: Cluster, namespace: str, tmp_path: Path, ansible_env: Dict[str, str]
+) -> None:
+    gateway.apply([deployment("shop", "shop:1.0.0", 9), service("shop")], namespace)
+    rules = [{"backendRefs": [{"name": "shop", "port": 80}]}]
+    route = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "shop"}}
+    gateway.apply([{**route, "spec": {"rules": rules}}], namespace)
+    gateway.wait_available(namespace, "shop")
+    path = f"/apis/gateway.networking.k8s.io/v1/namespaces/{namespace}/httproutes/shop"
+    untouched = gateway.get(path)["spec"]
+    with traffic(gateway, namespace, "shop", RATES, rps=900, route="shop") as url:
+        policy = policy_of(gateway, namespace, url)
+        policy["backend_options"].update(strategy="canary", route={"name": "shop"})
+        shop = KubeShop(tmp_path / "shop", gateway, ansible_env, policy)
+        change({**shop.options, "state": "deployed", "release": "1.0.0"}, dry=False)
+        change({**shop.options, "state": "promoted", "release": "1.0.0", "keep": 5}, dry=False)
+        before = uids(gateway.pods(namespace))
+        bad = shop.play("canary", canary_release="2.0.0", canary_traffic_steps=[20])
+        outcome = shop.last().outcome
+        assert bad.returncode != 0 and outcome["bake"].get("verdict") == "fail", bad.stdout
+        share = next(gate for gate in outcome["bake"]["gates"] if gate["gate"] == "share")
+        assert 0.1 < share["value"] < 0.3 and share["baseline"] == pytest.approx(0.2)
+        gateway.wait(lambda: uids(gateway.pods(namespace)) == before, "only the stable pods are left, the same ones")
+        assert gateway.get(path)["spec"] == untouched
+        assert [each["metadata"]["name"] for each in gateway.list(f"/api/v1/namespaces/{namespace}/services")] == [
+            "shop"
+        ]
