@@ -13,8 +13,8 @@ version_added: 1.1.0
 author:
   - selfheal.delivery contributors (@selfheal-delivery)
 description:
-  - Reads what M(selfheal.delivery.kubernetes_rollout) keeps on a workload and its revisions, and says how far
-    its rollout is.
+  - Reads what M(selfheal.delivery.kubernetes_rollout) or M(selfheal.delivery.argo_rollout) keeps on a workload and its
+    revisions, and says how far its rollout is.
   - Needs the rights to get and list the workload, its revisions and pods.
 extends_documentation_fragment:
   - selfheal.delivery.attributes
@@ -30,13 +30,14 @@ options:
     type: str
     required: true
   kind:
-    description: Its kind.
+    description: Its kind. V(Rollout) is that of Argo Rollouts.
     type: str
-    choices: [Deployment, StatefulSet, DaemonSet]
+    choices: [Deployment, StatefulSet, DaemonSet, Rollout]
     default: Deployment
 seealso:
   - module: selfheal.delivery.kubernetes_rollout
   - module: selfheal.delivery.kubernetes_rollback
+  - module: selfheal.delivery.argo_rollout
 """
 
 EXAMPLES = r"""
@@ -248,6 +249,16 @@ live:
   returned: while there is a green side
   type: str
   sample: shop-green
+stable:
+  description: The release that Argo Rollouts returns to when a canary is aborted.
+  returned: O(kind=Rollout)
+  type: str
+  sample: 1.0.0
+share:
+  description: The percentage of the traffic that RV(current) has.
+  returned: O(kind=Rollout)
+  type: float
+  sample: 20.0
 requests:
   description: How many requests were sent to the API server.
   returned: success

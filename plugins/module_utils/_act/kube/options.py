@@ -20,8 +20,8 @@ from .names import kind_of, object_name
 from .progress import ready, restarts_of, started_at, status_text
 from .revisions import View, belongs, epoch
 from .route import ROUTE, route_option
-from .sibling import checked_keep_for, checked_share
-from .sides import seen_whole, siblings
+from .sibling import CANARY, GREEN, checked_keep_for, checked_share
+from .sides import named_siblings, seen_whole, siblings
 from .workload import Target, images_of, is_paused
 from .workload_steps import How, Steps
 
@@ -72,7 +72,11 @@ ROLLBACK_ARGUMENTS: Spec = {
 }
 ROLLBACK_EXCLUSIVE = [("to", "to_revision"), ("template", "to_revision")]
 ROLLBACK_REQUIRED_IF = [("undo", True, ["rollout"])]
-INFO_ARGUMENTS: Spec = {**CONNECTION, **TARGET}
+INFO_ARGUMENTS: Spec = {
+    **CONNECTION,
+    **TARGET,
+    "kind": {**TARGET["kind"], "choices": [*TARGET["kind"]["choices"], "Rollout"]},
+}
 
 
 class _Told(Backend, Protocol):
@@ -177,13 +181,37 @@ def _changed(backend: _Told, params: Mapping[str, object]) -> Outcome:
 
 
 def roll_back(params: Mapping[str, object], *, dry: bool, checkpoint: Checkpoint = nowhere) -> Dict[str, object]:
-    """Do what the options of module `kubernetes_rollback` say."""
-    backend = backend_of(params, dry=dry, checkpoint=checkpoint)
+    """Do what the options of module `kubernetes_rollback` say; what stands beside the workload goes with it."""
+    backend = _standing(backend_of(params, dry=dry, checkpoint=checkpoint))
     return {**backend.rollback(rollback_of(params)).as_dict(), **backend.facts}
+
+
+def _standing(core: DeploymentBackend) -> _Told:
+    """The backend of the strategy of which something stands beside the workload now."""
+    tracks = named_siblings(core.steps)
+    if GREEN in tracks:
+        from .blue_green import BlueGreenBackend, BlueGreenOptions
+
+        how = core.steps.how
+        if how.to_previous or how.to_revision is not None or how.template:
+            raise OptionError(
+                f"{core.steps.target} has a green side, which other revisions of the blue one say nothing of",
+                mend="Go back without to_previous, to_revision and template, which switches to the blue side",
+            )
+        return BlueGreenBackend(core.steps, BlueGreenOptions())
+    if CANARY in tracks:
+        from .canary import CanaryBackend, CanaryOptions
+
+        return CanaryBackend(core.steps, CanaryOptions())
+    return core
 
 
 def look(params: Mapping[str, object]) -> Dict[str, object]:
     """What module `kubernetes_rollout_info` tells; reads only."""
+    if text(params, "kind") == "Rollout":
+        from .argo_options import look as look_at_rollout
+
+        return look_at_rollout(params)
     backend = backend_of(params)
     view = backend.steps.look()
     beside = siblings(backend.steps, view.workload)
