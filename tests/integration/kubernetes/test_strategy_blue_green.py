@@ -244,8 +244,18 @@ def test_as_the_modules_say_it(place: StrategyPlace) -> None:
     assert kept["template"] and kept["live"] == "shop-green"
     back = options.change({**where, "state": "known_good", "rollout": "r2"}, dry=False)
     assert (back["current"], back["live"]) == ("1.0.0", "shop")
+    options.change({**where, "state": "deployed"}, dry=False)
+    plain = {key: where[key] for key in ("kubeconfig", "namespace", "name", "timeout", "release")}
+    with pytest.raises(OptionError, match="has a green side"):
+        options.roll_back({**plain, "to_previous": True}, dry=False)
+    assert options.roll_back({**plain, "mark_bad": "slow"}, dry=False)["actions"] == [
+        "switched Service shop back to shop",
+        "removed shop-green with 2.0.0",
+    ]
     canary = {**where, "strategy": "canary", "share": 25.0}
     options.change({**canary, "state": "deployed"}, dry=False)
     seen = dict(options.look(where))
     assert (seen["current"], seen["canary"]["share"]) == ("1.0.0", 25.0)
     assert sorted(pod["release"] for pod in seen["pods"]) == ["1.0.0"] * 3 + ["2.0.0"]
+    assert options.roll_back(plain, dry=False)["actions"] == ["removed shop-canary with 2.0.0"]
+    assert place.served() == ["shop:1.0.0"] * 3

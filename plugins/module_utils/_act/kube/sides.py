@@ -15,7 +15,7 @@ from .beside import Beside, side_facts
 from .marks import journal_of, name_of, notes_of, pending_of
 from .names import PREFIX, TRACK, path_of
 from .revisions import View
-from .sibling import CANARY, GREEN, Apart, is_sibling, pod_labels, release_named, selecting
+from .sibling import CANARY, GREEN, Apart, is_sibling, pod_labels, release_named, selecting, sibling_name
 from .workload_steps import Steps
 
 Object = Mapping[str, Any]
@@ -132,13 +132,19 @@ class Sides(Beside):
         return path_of("v1", "services", self.target.namespace, name_of(service))
 
 
+def named_siblings(steps: Steps) -> Dict[str, Object]:
+    """What has the name and the label of something that stands beside the workload, by its track; ours or not."""
+    if steps.target.kind.kind != "Deployment":
+        return {}
+    found = steps.api.items(steps.target.collection, labelSelector=f"{TRACK} in ({CANARY},{GREEN})")
+    named = {name_of(each): {"kind": "Deployment", "apiVersion": steps.target.kind.group, **each} for each in found}
+    tracks = {track: named.get(sibling_name(steps.target.name, track)) for track in (CANARY, GREEN)}
+    return {track: each for track, each in tracks.items() if each and each["metadata"]["labels"][TRACK] == track}
+
+
 def siblings(steps: Steps, workload: Object) -> List[Object]:
     """What stands beside the workload, and is ours."""
-    if steps.target.kind.kind != "Deployment":
-        return []
-    found = steps.api.items(steps.target.collection, labelSelector=f"{TRACK} in ({CANARY},{GREEN})")
-    whole = [{"kind": steps.target.kind.kind, "apiVersion": steps.target.kind.group, **each} for each in found]
-    return [each for each in whole if is_sibling(each, workload, each["metadata"]["labels"][TRACK])]
+    return [each for track, each in named_siblings(steps).items() if is_sibling(each, workload, track)]
 
 
 def seen_whole(steps: Steps, view: View, beside: Sequence[Object]) -> Tuple[Situation, Dict[str, object]]:
