@@ -15,8 +15,16 @@ from cluster import Cluster, rollout, service
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.api import Conflict
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.argo import ArgoBackend
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.argo_options import backend_of, outcome_of
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.argo_hands import ArgoHow, Hands
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.argo_options import (
+    backend_of,
+    look,
+    outcome_of,
+    pod_lister,
+)
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.argo_run import ArgoOutcome
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.names import Kind
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.workload import Target
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.model import Rollback
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import (
     DeliveryError,
@@ -357,10 +365,58 @@ def test_argos_own_analysis_is_read(place: Place, metric: str) -> None:
     assert place.do("known_good", "2.2.0").phase == "Healthy"
 
 
-def test_a_rollout_that_somebody_owns(place: Place) -> None:
-    with pytest.raises(PlaceError, match="is owned by") as owned:
-        owner = {"apiVersion": "v1", "kind": "Thing", "name": "boss", "uid": "1-2-3", "controller": True}
-        place.start()
-        place.cluster.patch(place.path, {"metadata": {"ownerReferences": [owner]}})
+def test_a_run_that_was_killed_is_finished_or_taken_back(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.start().good()
+
+    class Killed(BaseException):
+        pass
+
+    def die(*given: object) -> None:
+        raise Killed
+
+    def killed(state: str, release: str, **params: object) -> None:
+        with monkeypatch.context() as patched, pytest.raises(Killed):
+            patched.setattr(Hands, "follow", die)
+            place.do(state, release, **params)
+
+    killed("deployed", "2.0.0", rollout="r1")
+    finished = place.do("deployed", "2.0.0", rollout="r1", share=20)
+    assert (finished.before, finished.share) == ("1.0.0", 20)
+    assert not [action for action in finished.actions if action.startswith("set the pod template")]
+    place.do("deployed", "2.0.0", share=100)
+    killed("known_good", "2.0.0", mark_bad="slow")
+    back = place.do("known_good", "2.0.0", mark_bad="slow")
+    assert (back.current, back.phase, back.share) == ("1.0.0", "Healthy", 100)
+    killed("deployed", "3.0.0", rollout="r3")
+    undone = place.do("known_good", rollout="r3", undo=True)
+    assert (undone.current, undone.phase, place.image()) == ("1.0.0", "Healthy", "shop:1.0.0")
+    quick = place.do("deployed", "4.0.0", wait=False)
+    assert quick.current == "4.0.0" and "4.0.0" in place.sets()["shop:4.0.0"]["selfheal.delivery/release"]
+
+
+def test_a_rollout_that_is_not_ours_to_change(place: Place) -> None:
+    owner = {"apiVersion": "v1", "kind": "Thing", "name": "boss", "uid": "1-2-3", "controller": True}
+    place.start()
+    place.cluster.patch(place.path, {"metadata": {"ownerReferences": [owner]}})
+    with pytest.raises(PlaceError, match="is owned by Thing boss") as owned:
         place.do("deployed", "2.0.0")
     assert not owned.value.details["changed"]
+    referred = rollout("other", "shop:1.0.0")
+    del referred["spec"]["template"]
+    referred["spec"]["workloadRef"] = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "elsewhere"}
+    place.cluster.apply([referred], place.namespace)
+    with pytest.raises(PlaceError, match="takes its pod template from Deployment elsewhere .workloadRef."):
+        place.do("deployed", "2.0.0", name="other")
+    unknown = Target(Kind("Rollout", "argoproj.io/v1beta9", "rollouts", "replicasets"), place.namespace, "shop")
+    with pytest.raises(PlaceError, match=r"knows no Rollout .* Install Argo Rollouts in this cluster"):
+        Hands(place.backend().hands.api, unknown, ArgoHow()).look()
+
+
+def test_info_tells_the_pods_of_canary_and_stable_apart(place: Place) -> None:
+    place.start().good()
+    place.do("deployed", "2.0.0", share=50)
+    told = look(place.params)
+    assert (told["current"], told["stable"], told["share"], told["settled"]) == ("2.0.0", "1.0.0", 50, True)
+    pods = pod_lister(place.params)()
+    assert sorted(str(pod["release"]) for pod in pods) == ["1.0.0", "1.0.0", "2.0.0", "2.0.0"]
+    assert all(pod["ready"] and pod["restarts"] == 0 and pod["started_at"] for pod in pods)
