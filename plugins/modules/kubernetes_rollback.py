@@ -22,8 +22,11 @@ description:
   - Removes the pods of a C(StatefulSet) that the left release has not made ready, since its controller would wait for
     them for ever.
   - The same as M(selfheal.delivery.kubernetes_rollout) with C(state=known_good), and with more ways to say where to.
-  - Needs three or four requests without waiting. Needs the rights to get, list, watch and patch the workload and its
-    revisions, and to list and watch pods. For a C(StatefulSet) also to delete pods.
+  - A canary or a green side that M(selfheal.delivery.kubernetes_rollout) has put beside a C(Deployment) goes too, after
+    requests are sent to the workload's own pods again.
+  - Needs at most five requests when nothing is beside and nothing is waited for.
+  - Needs the rights to get, list, watch and patch the workload and its revisions, and to list and watch pods. For a
+    C(StatefulSet) also to delete pods.
 extends_documentation_fragment:
   - selfheal.delivery.attributes
   - selfheal.delivery.attributes.action

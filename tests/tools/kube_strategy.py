@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 from cluster import Cluster, deployment, service
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.api import Api
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.backend import DeploymentBackend
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.connection import access
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.names import kind_of
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.workload import Target
@@ -50,27 +51,30 @@ class StrategyPlace:
 
     cluster: Cluster
     namespace: str
-    make: Make
+    make: Make = DeploymentBackend
     name: str = "shop"
     replicas: int = 3
     how: Doc = field(default_factory=dict)
-    kubeconfig: str = ""  # the admin's by default
     nth: Optional[int] = None  # at which of its changes the next backend is killed
 
-    def begin(self, release: str = "1.0.0", labels: Mapping[str, str] | None = None) -> None:
-        """Let the release run, known good, behind its Service."""
+    def start(self, release: str = "1.0.0", labels: Mapping[str, str] | None = None) -> None:
+        """Let the release run behind its Service."""
         made = deployment(self.name, f"shop:{release}", self.replicas, labels)
         self.cluster.apply([made, service(self.name, labels)], self.namespace)
         self.cluster.wait_available(self.namespace, self.name)
-        backend = self.backend(release)
-        backend.deploy(Deploy(release))
+        DeploymentBackend(self.steps(release)).deploy(Deploy(release))
+
+    def begin(self, release: str = "1.0.0", labels: Mapping[str, str] | None = None) -> None:
+        """The same, known good."""
+        self.start(release, labels)
+        backend = DeploymentBackend(self.steps(release))
         backend.promote(Promote(release))
 
     def backend(self, release: str, **options: Any) -> Backend:
         return self.make(self.steps(release), **options)
 
     def steps(self, release: str) -> Steps:
-        api = Mortal(access({"kubeconfig": self.kubeconfig or str(self.cluster.kubeconfig)}, {}))
+        api = Mortal(access({"kubeconfig": str(self.cluster.kubeconfig)}, {}))
         api.nth = self.nth
         how = How(**{"images": {"app": f"shop:{release}"}, "timeout": 20.0, **self.how})
         return Steps(api, Target(kind_of("Deployment"), self.namespace, self.name), how)
@@ -134,7 +138,7 @@ class StrategyPlace:
                 each["metadata"]["name"]: each["spec"]["selector"] for each in self.cluster.list(self.path("services"))
             },
             "pods": sorted(self.pods().values()),
-            "current": self.backend("x").current(),
+            "current": DeploymentBackend(self.steps("x")).current(),
         }
 
 
