@@ -155,8 +155,9 @@ def test_fencing_and_a_blocked_release(shop: KubePlace) -> None:
     with pytest.raises(FencedError, match="fencing token 6 is lower than 7") as fenced:
         shop.back(token=6)
     assert fenced.value.details["changed"] is False
-    with pytest.raises(PlaceError, match="release 2.0.0 does not allow to be rolled back"):
+    with pytest.raises(PlaceError, match="release 2.0.0 does not allow to be rolled back") as blocked:
         shop.back(token=8)
+    assert "revisionHistoryLimit" not in blocked.value.message
     assert shop.seen()["spec"] == before
     assert shop.back(token=8, release="2.0.0", undo=True, rollout="r-2")["current"] == "1.0.0"
     assert shop.info()["token"] == 8
@@ -226,6 +227,24 @@ def test_what_kubectl_undo_copies_is_no_mark(shop: KubePlace) -> None:
     info = shop.info()
     assert info["current"].startswith("shop-") and info["releases"][0]["known_good"] is None
     assert (shop.back()["current"], shop.image()) == ("1.0.0", "shop:1.0.0")
+
+
+def test_a_canary_that_stands_beside_goes_too(shop: KubePlace) -> None:
+    shop.cluster.patch(shop.path, {"spec": {"replicas": 4}})
+    shop.deploy("2.0.0", strategy="canary", share=20.0, rollout="r-2")
+    assert sorted(pod["release"] for pod in shop.info()["pods"]) == ["1.0.0"] * 4 + ["2.0.0"]
+    gone = shop.back(mark_bad="it fails")
+    assert (gone["current"], gone["actions"]) == ("1.0.0", ["removed shop-canary with 2.0.0"])
+    assert {pod["release"] for pod in shop.info()["pods"]} == {"1.0.0"}
+
+
+def test_by_digest_it_is_still_the_release(shop: KubePlace) -> None:
+    shop.deploy("2.0.0")
+    assert shop.back(on_digest_change="refuse")["current"] == "1.0.0"
+    by_digest = shop.image()
+    assert by_digest.startswith("shop@sha256:")
+    assert not shop.deploy("1.0.0")["changed"]
+    assert shop.image() == by_digest
 
 
 def test_a_rehearsal_changes_nothing(shop: KubePlace) -> None:

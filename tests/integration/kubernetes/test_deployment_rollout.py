@@ -185,13 +185,22 @@ def test_paused_and_resumed_and_restarted(shop: KubePlace) -> None:
     assert not shop.deploy("1.0.0")["changed"]
 
 
+def test_paused_while_waiting(shop: KubePlace) -> None:
+    def pause(step: str) -> None:
+        if step.startswith("marked"):
+            shop.state("paused")
+
+    with pytest.raises(PlaceError, match="it was paused meanwhile"):
+        shop.deploy("2.0.0", patch=slow(shop, "60s"), checkpoint=pause)
+
+
 def test_a_newer_deploy_while_waiting(shop: KubePlace) -> None:
     def newer(step: str) -> None:
         if step.startswith("marked"):
             shop.set_image("shop:9.9.9")
 
     with pytest.raises(Conflict, match="changed by somebody at"):
-        shop.deploy("2.0.0", checkpoint=newer)
+        shop.deploy("2.0.0", patch=slow(shop, "60s"), checkpoint=newer)
     assert shop.image() == "shop:9.9.9"
 
 

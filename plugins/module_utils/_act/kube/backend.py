@@ -199,7 +199,7 @@ class _Run:
         body = change_of(template_of(workload), self._how.images, self._how.patch, wish.release)
         template = self._steps.preview(body) if body else cleaned(template_of(workload))
         known = self.view.of(wish.release)
-        if known and same_but_restarted(known.template, template):
+        if known and any(same_but_restarted(each.template, template) for each in self.view.all_of(wish.release)):
             template = known.template
         elif known:
             raise PlaceError(
@@ -271,13 +271,23 @@ class _Run:
         try:
             return plan.target(self.seen, wish)
         except PlaceError as error:
-            limit = self.view.workload["spec"].get("revisionHistoryLimit", 10)
-            pruned = (
-                f"Kubernetes keeps {limit} old revisions (revisionHistoryLimit); the ledger keeps the pod template of"
-                " promoted releases: give it as to and template"
-            )
-            mend = f"{error.mend}. {pruned}"
-            raise type(error)(error.what, mend=mend, details=error.details) from None
+            error.mend = f"{error.mend}. {self._pruned()}" if self._gone(wish) else error.mend
+            error.args = (error.message,)
+            raise
+
+    def _gone(self, wish: Rollback) -> bool:
+        """May what is asked for have been here once?"""
+        if wish.to:
+            return self.seen.find(wish.to) is None
+        current = self.seen.find(self.seen.current)
+        return plan.known_good(self.seen) is None and not (current and current.blocked)
+
+    def _pruned(self) -> str:
+        limit = self.view.workload["spec"].get("revisionHistoryLimit", 10)
+        return (
+            f"Kubernetes keeps {limit} old revisions (revisionHistoryLimit); the ledger keeps the pod template of"
+            " promoted releases: give it as to and template"
+        )
 
     def _numbered(self, wish: Rollback, number: int) -> str:
         revision = self.view.numbered(number)

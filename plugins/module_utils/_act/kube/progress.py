@@ -94,6 +94,8 @@ def partition_of(workload: Object) -> int:
 def failure(workload: Object, revision: Optional[Object], pods: Iterable[Object]) -> str:
     """Why the rollout of `revision`, whose pods are `pods`, will not succeed by waiting; or nothing."""
     status = workload.get("status") or {}
+    if workload["spec"].get("paused"):
+        return "it was paused meanwhile"
     if revision and observed(workload):
         for condition in status.get("conditions") or []:
             told = str(condition.get("message") or "")

@@ -68,6 +68,10 @@ class View:
             return self.current
         return next((revision for revision in self.revisions if revision.id == release), None)
 
+    def all_of(self, release: str) -> Tuple[Revision, ...]:
+        """The revisions of a release: a restart, or images pinned by digest, make more than one."""
+        return tuple(revision for revision in self.revisions if revision.id == release)
+
     def numbered(self, number: int) -> Optional[Revision]:
         return next((revision for revision in self.revisions if revision.number == number), None)
 
