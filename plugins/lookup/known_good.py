@@ -70,7 +70,7 @@ from ansible.plugins.lookup import LookupBase
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.run import failure
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, nearest
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import last_known_good, services
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import known_services, last_known_good
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.open import open_ledger
 
@@ -79,11 +79,14 @@ class LookupModule(LookupBase):
     def run(self, terms: Sequence[str], variables: Optional[Mapping[str, Any]] = None, **kwargs: Any) -> List[Any]:
         self.set_options(var_options=variables, direct=kwargs)
         try:
-            with closing(open_ledger(self.get_option("ledger"), create=False)) as ledger:
-                return [self._one(ledger, str(term), has_default="default" in kwargs) for term in terms]
+            return self._all([str(term) for term in terms], has_default="default" in kwargs)
         except Exception as error:
             message = str(failure(error)["msg"])
         raise AnsibleLookupError(message)
+
+    def _all(self, services: Sequence[str], *, has_default: bool) -> List[Any]:
+        with closing(open_ledger(self.get_option("ledger"), create=False)) as ledger:
+            return [self._one(ledger, service, has_default=has_default) for service in services]
 
     def _one(self, ledger: Ledger, service: str, *, has_default: bool) -> Any:
         good = last_known_good(ledger, service)
@@ -92,6 +95,6 @@ class LookupModule(LookupBase):
         if has_default:
             return self.get_option("default")
         raise OptionError(
-            f"the ledger has no known good release of {service!r}{nearest(service, services(ledger))}",
+            f"the ledger has no known good release of {service!r}{nearest(service, known_services(ledger))}",
             mend="Release it, or watch what runs with playbooks/watch.yml; default says what to return instead",
         )

@@ -76,8 +76,8 @@ options:
     default: ["100%"]
   traffic_steps:
     description:
-      - The percentages of each place's traffic that the release walks through, where a place is a cluster and old and new
-        can serve side by side. Between places, O(steps) go on as ever.
+      - The percentages of each place's traffic that the release walks through, where a place is a cluster and old and
+        new can serve side by side. Between places, O(steps) go on as ever.
       - V(auto) are the weights at which every place's Rollout pauses, and V([10, 50]) for a Deployment. An empty list
         gives each place the release whole.
     type: raw

@@ -156,7 +156,7 @@ options:
     description: The mail address beside it.
     type: str
     default: selfheal.delivery@localhost
-  message:
+  commit_message:
     description: The text of our commits. By default it says from which release to which. Trailers are added to it.
     type: str
   key_file:

@@ -31,7 +31,7 @@ ARGUMENTS: Spec = {
     "ref": {"type": "str"},
     "author_name": {"type": "str", "default": "selfheal.delivery"},
     "author_email": {"type": "str", "default": "selfheal.delivery@localhost"},
-    "message": {"type": "str"},
+    "commit_message": {"type": "str"},
 }
 INFO_ARGUMENTS: Spec = {"service": {"type": "str", "required": True}, **_WHERE}
 
@@ -89,7 +89,7 @@ def _backend(
     timeout = number(params, "timeout")
     if not 0 < timeout < float("inf"):
         raise OptionError("timeout is not a number of seconds above 0")
-    message = text(params, "message").replace("\0", "")
+    message = text(params, "commit_message").replace("\0", "")
     with opened(where, key_file=text(params, "key_file"), timeout=timeout, parent=parent) as repository:
         pushes = never if dry else None
         author = Author(name, email, message)

@@ -37,24 +37,24 @@ _HIDDEN = (
 )
 _SETTINGS = """
 [core]
-	repositoryFormatVersion = 0
-	bare = true
-	hooksPath = /dev/null
-	logAllRefUpdates = false
+    repositoryFormatVersion = 0
+    bare = true
+    hooksPath = /dev/null
+    logAllRefUpdates = false
 [gc]
-	auto = 0
+    auto = 0
 [maintenance]
-	auto = false
+    auto = false
 [fetch]
-	recurseSubmodules = false
-	prune = false
+    recurseSubmodules = false
+    prune = false
 [push]
-	recurseSubmodules = no
-	followTags = false
-	gpgSign = false
+    recurseSubmodules = no
+    followTags = false
+    gpgSign = false
 [http]
-	lowSpeedLimit = 1
-	lowSpeedTime = 30
+    lowSpeedLimit = 1
+    lowSpeedTime = 30
 """
 
 

@@ -46,7 +46,7 @@ def last_known_good(ledger: Ledger, service: str) -> Optional[KnownGood]:
     return None
 
 
-def services(ledger: Ledger) -> List[str]:
+def known_services(ledger: Ledger) -> List[str]:
     """The services that the ledger knows rollouts of."""
     return sorted({rollout.service for rollout in ledger.last_rollouts("", _ROLLOUTS)})
 

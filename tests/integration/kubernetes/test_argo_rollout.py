@@ -374,10 +374,10 @@ def test_a_run_that_was_killed_is_finished_or_taken_back(place: Place, monkeypat
     def die(*given: object) -> None:
         raise Killed
 
-    def killed(state: str, release: str, **params: object) -> None:
+    def killed(state: str, release: str, **params: str) -> None:
         with monkeypatch.context() as patched, pytest.raises(Killed):
             patched.setattr(Hands, "follow", die)
-            place.do(state, release, **params)
+            outcome_of(place.backend(), {**place.params, "state": state, "release": release, **params})
 
     killed("deployed", "2.0.0", rollout="r1")
     finished = place.do("deployed", "2.0.0", rollout="r1", share=20)

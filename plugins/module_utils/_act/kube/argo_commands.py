@@ -35,7 +35,7 @@ def abort(run: Run) -> None:
     if status.promoted(run.rollout) or status.status_of(run.rollout).get("abort"):
         return
     run.ask({"abort": True}, f"aborted {run.view.situation.current}")
-    _await(run, lambda sight: _aborted(sight), "aborted")
+    _await(run, _aborted, "aborted")
 
 
 def retry(run: Run) -> None:
