@@ -162,9 +162,16 @@ def _traffic(options: Facts, policy: Policy, states: Mapping[str, Mapping[str, A
         raise OptionError(f"{how} cannot give a release a share of a place's traffic", mend="Remove traffic_steps")
     if given is not None or not shared:
         return given or ()
-    pauses = [set(state.get("pauses") or ()) for state in states.values()]
-    common = sorted(set.intersection(*pauses)) if pauses else []
-    return [share for share in common if 0 < share < 100] or DEFAULT_TRAFFIC
+    pauses = [set(state["pauses"]) for state in states.values() if "pauses" in state]
+    if not pauses:
+        return DEFAULT_TRAFFIC
+    common = sorted(share for share in set.intersection(*pauses) if 0 < share < 100)
+    if not common:
+        raise OptionError(
+            "the steps of the Rollouts have no pause without an end, at the same weight, to bake at",
+            mend="Add one to strategy.canary.steps, or release each place whole with canary_traffic_steps: []",
+        )
+    return common
 
 
 def _size(step: Mapping[str, Any], states: Mapping[str, Mapping[str, Any]], *, by_pods: bool) -> int:

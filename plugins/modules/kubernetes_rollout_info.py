@@ -254,6 +254,12 @@ stable:
   returned: O(kind=Rollout)
   type: str
   sample: 1.0.0
+pauses:
+  description: The percentages of the traffic at which the Rollout's steps wait for a person.
+  returned: O(kind=Rollout)
+  type: list
+  elements: float
+  sample: [20.0, 50.0]
 share:
   description: The percentage of the traffic that RV(current) has.
   returned: O(kind=Rollout)

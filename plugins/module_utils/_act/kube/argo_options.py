@@ -16,7 +16,7 @@ from .argo_commands import COMMANDS
 from .argo_hands import ArgoHow, Hands, target_of
 from .argo_run import ArgoOutcome
 from .argo_status import told
-from .argo_steps import share_of
+from .argo_steps import pauses, share_of
 from .argo_view import ArgoView
 from .connection import CONNECTION, access
 from .marks import name_of, owner_uid
@@ -116,6 +116,7 @@ def look(params: Mapping[str, object]) -> Dict[str, object]:
         "known_good": plan.known_good(view.deciding),
         "stable": view.stable.id if view.stable else None,
         "share": share_of(view.workload),
+        "pauses": [pause.share for pause in pauses(view.workload) if not pause.duration],
         "releases": [_release_row(view, release.id, release.as_dict()) for release in seen.releases],
         "journal": seen.journal.as_dict() if seen.journal else None,
         "settled": not seen.unsettled,
