@@ -11,7 +11,7 @@ from cluster import Cluster, deployment, service
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.api import Api
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.backend import DeploymentBackend
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.connection import access
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.connection import Access, access
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.names import kind_of
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.workload import Target
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.workload_steps import How, Steps
@@ -34,13 +34,15 @@ class Killed(BaseException):
 class Mortal(Api):
     """An Api whose process is killed when its `nth` change is to be sent; the one before it was done."""
 
-    nth: Optional[int] = None
-    changes = 0
+    def __init__(self, access: Access) -> None:
+        super().__init__(access)
+        self.nth: Optional[int] = None
+        self.changes: List[str] = []
 
     def _json(self, method: str, path: str, *body: Any, **how: Any) -> Doc:
         if method != "GET" and "dryRun=All" not in path:
-            self.changes += 1
-            if self.changes == self.nth:
+            self.changes.append(f"{method} {'/'.join(path.split('/')[-2:])}")
+            if len(self.changes) == self.nth:
                 raise Killed
         return super()._json(method, path, *body, **how)
 
@@ -56,6 +58,13 @@ class StrategyPlace:
     replicas: int = 3
     how: Doc = field(default_factory=dict)
     nth: Optional[int] = None  # at which of its changes the next backend is killed
+    # to reach a cluster costs more than all that is asked of it, so it is reached once
+    api: Mortal = field(init=False)
+    # the changes that the last backend asked for, as "PATCH services/shop"
+    sent: List[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.api = Mortal(access({"kubeconfig": str(self.cluster.kubeconfig)}, {}))
 
     def start(self, release: str = "1.0.0", labels: Mapping[str, str] | None = None) -> None:
         """Let the release run behind its Service."""
@@ -74,10 +83,10 @@ class StrategyPlace:
         return self.make(self.steps(release), **options)
 
     def steps(self, release: str) -> Steps:
-        api = Mortal(access({"kubeconfig": str(self.cluster.kubeconfig)}, {}))
-        api.nth = self.nth
+        self.sent = []
+        self.api.nth, self.api.changes = self.nth, self.sent
         how = How(**{"images": {"app": f"shop:{release}"}, "timeout": 20.0, **self.how})
-        return Steps(api, Target(kind_of("Deployment"), self.namespace, self.name), how)
+        return Steps(self.api, Target(kind_of("Deployment"), self.namespace, self.name), how)
 
     def deploy(self, release: str, rollout: str = "r1", token: Optional[int] = None, **options: Any) -> Outcome:
         return self.backend(release, **options).deploy(Deploy(release, rollout=rollout, token=token))

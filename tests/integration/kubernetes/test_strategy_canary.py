@@ -14,7 +14,6 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.api im
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.canary import CanaryBackend, CanaryOptions
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.route import RouteOption
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.workload_steps import Steps
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.model import Deploy, Rollback
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import FencedError, OptionError, PlaceError
 
 
@@ -175,14 +174,21 @@ def test_what_is_refused_changes_nothing(place: StrategyPlace) -> None:
 def test_a_controller_that_was_overtaken_stops_in_the_middle(place: StrategyPlace) -> None:
     place.begin()
     place.deploy("2.0.0", share=25, token=7)
-    late = place.backend("2.0.0", share=50)
-    newer = place.backend("2.0.0", share=25)
-    place.cluster.patch(
-        place.path("deployments", "shop"), {"metadata": {"annotations": {"selfheal.delivery/token": "9"}}}
-    )
+    before = place.story()
+
+    def overtake(step: str) -> None:
+        if step == "changing":
+            token = {"metadata": {"annotations": {"selfheal.delivery/token": "9"}}}
+            place.cluster.patch(place.path("deployments", "shop"), token)
+
+    place.how = {"checkpoint": overtake}
     with pytest.raises(FencedError):
-        late.deploy(Deploy("2.0.0", rollout="r1", token=7))
-    assert newer.rollback(Rollback(leave="2.0.0", undo=True, rollout="r1", token=9)).changed
+        place.deploy("2.0.0", share=50, token=8)
+    with pytest.raises(FencedError):
+        place.undo("2.0.0", token=8)
+    place.how = {}
+    assert place.story() == before
+    assert place.undo("2.0.0", token=9).changed
 
 
 # -- exact shares
@@ -218,9 +224,14 @@ def test_a_route_splits_exactly_and_is_put_back(routed: StrategyPlace) -> None:
     assert routed.served("shop-canary") == ["shop:2.0.0"]
     assert not routed.deploy("2.0.0", share=10, route={"name": "shop"}).changed
 
+    route, pods = "PATCH httproutes/shop", "PATCH deployments/shop-canary"
     routed.deploy("2.0.0", share=50, route={"name": "shop"})
+    assert routed.sent == [pods, route, pods]  # pods first; and last, what was reached
     assert weights(routed) == {"shop": 150, "shop-canary": 150, "blog": 100}
     assert routed.served("shop-canary") == ["shop:2.0.0"] * 2
+    routed.deploy("2.0.0", share=10, route={"name": "shop"})
+    assert routed.sent == [route, pods, pods]
+    assert weights(routed) == {"shop": 270, "shop-canary": 30, "blog": 100}
 
     # the option is not needed to find the way back: the sibling knows its route
     assert routed.undo("2.0.0").actions == (
