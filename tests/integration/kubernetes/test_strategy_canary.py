@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any, Dict
 
 import pytest
@@ -100,6 +101,22 @@ def test_what_a_killed_run_left_over(place: StrategyPlace) -> None:
     )
     assert place.undo("3.0.0", "r3").changed
     assert place.names() == ["shop"]
+
+
+def test_a_canary_that_is_being_removed_is_waited_for(place: StrategyPlace) -> None:
+    place.begin()
+    place.deploy("2.0.0", share=25)
+    path = place.path("deployments", "shop-canary")
+    place.cluster.patch(path, {"metadata": {"finalizers": ["example.com/held"]}})
+    place.cluster.delete(path)
+    place.how = {"timeout": 0.3}
+    with pytest.raises(PlaceError, match="shop-canary .* is being removed, and is still there after 0.3 s"):
+        place.deploy("2.0.0", share=25)
+    place.how = {}
+    held = threading.Timer(0.2, place.cluster.patch, (path, {"metadata": {"finalizers": None}}))
+    held.start()
+    assert place.deploy("2.0.0", share=25).actions == ("created shop-canary with 1 pod of 2.0.0",)
+    held.join()
 
 
 def test_somebody_elses_canary_is_not_touched(place: StrategyPlace) -> None:

@@ -66,8 +66,21 @@ class Beside:
             elif not is_sibling(found, self.stable, self.track):
                 self.warnings.append(f"{self.own.target} is not ours, and was left as it is")
                 found = None
+        if found is not None and found["metadata"].get("deletionTimestamp"):
+            self._await_gone()
+            found = None
         self.found = found
         return found
+
+    def _await_gone(self) -> None:
+        """Somebody removes it, pods first (`kubectl delete --cascade=foreground`): until then its name is taken."""
+        lists = {"own": (self.own.target.collection, {"fieldSelector": f"metadata.name={self.own.target.name}"})}
+        with Follow(self.api, lists) as follow:
+            if not self.how.dry and not follow.until(lambda state: None if state["own"] else True, self.how.timeout):
+                raise PlaceError(
+                    f"{self.own.target} is being removed, and is still there after {self.how.timeout:g} s",
+                    mend="See what holds it (its finalizers, its pods), and run this again",
+                )
 
     def services(self) -> Dict[str, Object]:
         """The namespace's Services by name."""
