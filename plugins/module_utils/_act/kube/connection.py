@@ -80,8 +80,9 @@ def _from_environment(name: str, told: str) -> Any:
 def access(params: Mapping[str, Any], environ: Optional[Mapping[str, str]] = None) -> Access:
     """Settle how to reach the cluster; asks nobody yet. OptionError for a kubeconfig or context that is not there."""
     options = settled(params, os.environ if environ is None else environ)
-    timeout = float(params.get("request_timeout") or 30.0)
-    if timeout <= 0:
+    given = params.get("request_timeout")
+    timeout = 30.0 if given is None else float(given)
+    if not 0 < timeout < float("inf"):
         raise OptionError("request_timeout is not a number of seconds above 0")
     configuration = _configuration(options)
     _override(configuration, options)
@@ -115,7 +116,7 @@ def _configuration(options: Mapping[str, Any]) -> Any:
             config.load_kube_config_from_dict(dict(kubeconfig), context=context, client_configuration=configuration)
         else:
             _load_file(config, configuration, kubeconfig, context, persist=bool(options["persist_config"]))
-    except config.ConfigException as error:
+    except Exception as error:  # of a broken file the library raises whatever its parser does
         raise _unusable(config, kubeconfig, context, error) from None
     return configuration
 
