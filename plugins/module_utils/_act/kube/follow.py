@@ -11,7 +11,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar, Union
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple, TypeVar, Union
 
 from ..._errors import DeliveryError, PlaceError
 from .api import Api, Gone
@@ -73,28 +73,31 @@ class _List(threading.Thread):
         self._api, self._path, self._query, self._told = api, path, dict(query), news
         self._key = name
         self._stopped = threading.Event()
-        self._ends: List[Callable[[], None]] = []
+        self._end: Optional[Callable[[], None]] = None
         self._good = 0.0  # when it was last read, monotonic
 
     def stop(self) -> None:
         self._stopped.set()
-        for end in self._ends:
-            end()
+        if self._end is not None:
+            self._end()
 
     def run(self) -> None:
         while not self._stopped.is_set():
             try:
                 self._once()
-            except Gone:
-                continue
             except DeliveryError as error:
-                if not self._worth_trying():
+                if not isinstance(error, Gone) and not self._worth_trying():
                     self._told.put((self._key, error))
                     return
             except Exception as error:
                 self._told.put((self._key, PlaceError(f"{self._path} could not be followed: {type(error).__name__}")))
                 return
             self._stopped.wait(_PAUSE)
+
+    def _opened(self, end: Callable[[], None]) -> None:
+        self._end = end
+        if self._stopped.is_set():
+            end()
 
     def _worth_trying(self) -> bool:
         """A server that comes up again may refuse for a moment what it allowed before."""
@@ -105,7 +108,7 @@ class _List(threading.Thread):
         self._good = time.monotonic()
         state = {str(thing["metadata"]["uid"]): thing for thing in objects}
         self._told.put((self._key, dict(state)))
-        for event, thing in self._api.watch(self._path, version, _WATCH, self._ends.append, **self._query):
+        for event, thing in self._api.watch(self._path, version, _WATCH, self._opened, **self._query):
             if self._stopped.is_set():
                 return
             uid = str(thing["metadata"]["uid"])

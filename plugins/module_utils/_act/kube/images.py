@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Dict, Iterable, List, Mapping, Optional
+from typing import Any, Dict, Iterable, List, Mapping, Match, Optional, Set
 
 from ..._errors import OptionError, PlaceError, nearest
 from .marks import notes_of
@@ -64,7 +64,7 @@ def change_of(template: Object, images: Mapping[str, object], patch: Mapping[str
 
 def running(template: Object, pods: Iterable[Object]) -> Running:
     """Which content runs in the containers of `pods`."""
-    ids: Dict[str, set[str]] = {}
+    ids: Dict[str, Set[str]] = {}
     for pod in pods:
         status = pod.get("status") or {}
         for each in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
@@ -116,7 +116,7 @@ def _pin(container: Object, images: Running) -> str:
     if _DIGEST.search(image):
         return image
     ids = (images.get(name) or {}).get("ids") or []
-    digest: Optional[re.Match[str]] = _DIGEST.search(str(ids[0])) if len(ids) == 1 else None
+    digest: Optional[Match[str]] = _DIGEST.search(str(ids[0])) if len(ids) == 1 else None
     if digest is None:
         raise PlaceError(
             f"container {name}: no single digest of {image} was recorded when it was promoted",
