@@ -8,9 +8,7 @@ library's, which is only imported here, when it is needed.
 
 from __future__ import annotations
 
-import gc
 import os
-import sys
 from dataclasses import dataclass, field
 from typing import Any, Dict, Mapping, Optional, Tuple
 
@@ -89,24 +87,11 @@ def access(params: Mapping[str, Any], environ: Optional[Mapping[str, str]] = Non
     return Access(configuration, _impersonation(options), str(configuration.host), timeout, options["context"] or "")
 
 
-def _library() -> Any:
-    """The library, whose many thousand objects stay for as long as the process does.
-
-    The garbage collector is told so: else it walks them all again, at the latest when the process ends, which takes
-    longer than the requests of a whole change.
-    """
-    first = "kubernetes" not in sys.modules
+def _configuration(options: Mapping[str, Any]) -> Any:
     import kubernetes.client
     import kubernetes.config
 
-    if first:
-        gc.freeze()
-    return kubernetes
-
-
-def _configuration(options: Mapping[str, Any]) -> Any:
-    kubernetes = _library()  # not typed
-    config = kubernetes.config
+    config: Any = kubernetes.config  # the library is not typed
     configuration = kubernetes.client.Configuration()
     kubeconfig, context = options["kubeconfig"], options["context"]
     if options["host"] and not kubeconfig and not context:
