@@ -163,7 +163,7 @@ def test_what_is_refused_changes_nothing(place: StrategyPlace) -> None:
     place.cluster.delete(place.path("deployments", "shop-green"))
     other = StrategyPlace(place.cluster, place.namespace, canary)
     other.deploy("2.0.0")
-    with pytest.raises(PlaceError, match="Deployment shop-canary of r1 stands beside"):
+    with pytest.raises(PlaceError, match="Deployment shop-canary of rollout r1 stands beside"):
         place.deploy("2.0.0")
     other.undo("2.0.0")
     assert place.story() == before

@@ -15,12 +15,13 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 
 from ..._errors import DeliveryError, PlaceError
 from .. import plan
-from ..model import FAILED, SETTLED, Journal, Outcome, Situation
+from ..model import DEPLOYED, FAILED, RESTARTING, SETTLED, Deploy, Journal, Outcome, Release, Situation
 from .api import JSON_PATCH, MERGE, Conflict
 from .follow import Follow, State
+from .images import change_of
 from .marks import journal_of, name_of, notes_of, owner_uid, pending_of, token_of, workload_marks
 from .names import PREFIX, ROLLOUT, TOKEN, path_of
-from .sibling import BASE, base_of, check_ours, is_sibling, release_named, rollout_of, sibling_name
+from .sibling import BASE, Apart, Plan, base_of, check_ours, is_sibling, release_named, rollout_of, sibling_name
 from .workload import last_change, pins, pointer, selector_of, template_of
 from .workload_steps import Steps
 
@@ -98,6 +99,46 @@ class Beside:
             mend="Undo this rollout, which removes what stands beside, and begin again",
             details={"changed": False, "current": self.view.situation.current},
         )
+
+    def refuse_other(self, track: str, strategy: str) -> None:
+        """PlaceError while another strategy has something beside."""
+        name = sibling_name(self.target.name, track)
+        found = self.api.find(f"{self.target.collection}/{name}")
+        if found is not None and is_sibling(found, self.stable, track):
+            raise PlaceError(
+                f"Deployment {name} of {_rollout(rollout_of(found))} stands beside {self.target}",
+                mend=f"End that rollout first, with strategy: {strategy} and state: promoted or known_good",
+                details={"changed": False},
+            )
+
+    # -- planning
+
+    def wished(self, wish: Deploy) -> Dict[str, Any]:
+        """The pod template that the stable Deployment would have with the release, as the API server says."""
+        body = change_of(template_of(self.stable), self.how.images, self.how.patch, wish.release)
+        return self.steps.preview(body) if body else template_of(self.stable)
+
+    def plan(
+        self,
+        wish: Deploy,
+        template: Object,
+        replicas: int,
+        apart: Optional[Apart],
+        notes: Optional[Mapping[str, str]] = None,
+    ) -> Plan:
+        """The sibling that is to run the release."""
+        now = self.clock()
+        release = Release(
+            id=wish.release,
+            version=wish.version or wish.release,
+            deployed_at=now,
+            by=wish.by,
+            complete=True,
+            rollback=wish.rollback or "allowed",
+        )
+        before = wish.before or self.view.situation.current
+        journal = Journal(DEPLOYED, before, wish.release, RESTARTING, now, wish.rollout, wish.token)
+        return Plan(self.stable, template, replicas, release, journal, wish.token, self.track, apart, notes or {})
 
     # -- fencing
 

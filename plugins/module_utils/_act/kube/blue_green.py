@@ -14,26 +14,22 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from ..._errors import OptionError, PlaceError
-from ..model import DEPLOYED, RESTARTING, Deploy, Good, Journal, Outcome, Promote, Release, Rollback
+from ..model import Deploy, Good, Outcome, Promote, Release, Rollback
 from .backend import DeploymentBackend
 from .beside import told
-from .canary import core_with
-from .images import change_of, running
+from .canary import core_with, rehearsed
+from .images import running
 from .marks import journal_of, notes_of, pending_of, workload_marks
 from .revisions import belongs
 from .sibling import (
     CANARY,
     GREEN,
-    Apart,
-    Plan,
     apart_of,
-    is_sibling,
     manifest,
     plain_template,
     release_named,
     rollout_of,
     runs,
-    sibling_name,
 )
 from .sides import KEEP_UNTIL, Sides
 from .workload import same, template_of, wanted
@@ -81,9 +77,7 @@ class BlueGreenBackend:
     def deploy(self, wish: Deploy) -> Outcome:
         if not self.steps.how.wait:
             raise OptionError("strategy blue_green switches what is ready, so wait: false makes no sense with it")
-        # the core refuses what it would refuse of the stable Deployment, before anything is changed
-        how = replace(self.steps.how, dry=True)
-        warnings = DeploymentBackend(Steps(self.steps.api, self.steps.target, how)).deploy(wish).warnings
+        warnings = rehearsed(self.steps, wish)
         with told(self._run(wish.token)) as run:
             run.find()
             done: List[Outcome] = []
@@ -92,7 +86,7 @@ class BlueGreenBackend:
                     return self._said(run, wish.release)
                 run.claim()
                 done = self._end(run, wish.token)
-            template = self._wished(run, wish)
+            template = run.wished(wish)
             if same(template, template_of(run.stable)):
                 done.append(self.core.deploy(wish))
                 self._drop(run)
@@ -144,21 +138,16 @@ class BlueGreenBackend:
 
     # -- deploying
 
-    def _wished(self, run: Sides, wish: Deploy) -> Dict[str, Any]:
-        how = self.steps.how
-        body = change_of(template_of(run.stable), how.images, how.patch, wish.release)
-        return run.steps.preview(body) if body else template_of(run.stable)
-
     def _green(self, run: Sides, wish: Deploy, template: Object) -> None:
         """Let green run the release whole, then switch."""
         run.expect_base(wish.rollout, wish.release)
-        self._other_strategy(run)
+        run.refuse_other(CANARY, "canary")
         services = run.switchable(self.options.switch)
         apart = apart_of(services, GREEN)
         if wanted(run.stable) < 1:
             raise PlaceError(f"{run.target} wants no pods (replicas 0), so there is nothing to switch", details=_SAME)
         run.leaks(services, apart)
-        made = manifest(self._plan(run, wish, template, apart))
+        made = manifest(run.plan(wish, template, wanted(run.stable), apart))
         run.claim()
         if run.found and not runs(run.found, made):
             self._drop(run)
@@ -172,30 +161,6 @@ class BlueGreenBackend:
         """Take away what another rollout left over."""
         run.switch_back()
         run.remove(left_over=True)
-
-    def _plan(self, run: Sides, wish: Deploy, template: Object, apart: Apart) -> Plan:
-        now = self.clock()
-        release = Release(
-            id=wish.release,
-            version=wish.version or wish.release,
-            deployed_at=now,
-            by=wish.by,
-            complete=True,
-            rollback=wish.rollback or "allowed",
-        )
-        before = wish.before or run.view.situation.current
-        journal = Journal(DEPLOYED, before, wish.release, RESTARTING, now, wish.rollout, wish.token)
-        return Plan(run.stable, template, wanted(run.stable), release, journal, wish.token, GREEN, apart)
-
-    def _other_strategy(self, run: Sides) -> None:
-        name = sibling_name(run.target.name, CANARY)
-        found = run.api.find(f"{run.target.collection}/{name}")
-        if found is not None and is_sibling(found, run.stable, CANARY):
-            raise PlaceError(
-                f"Deployment {name} of {rollout_of(found) or 'an earlier run'} stands beside {run.target}",
-                mend="End that rollout first, with strategy: canary and state: promoted or known_good",
-                details=_SAME,
-            )
 
     # -- promoting
 

@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..._errors import OptionError, PlaceError
-from ..model import DEPLOYED, RESTARTING, Deploy, Journal, Outcome, Promote, Release, Rollback
+from ..model import Deploy, Outcome, Promote, Release, Rollback
 from .api import NotFound
 from .backend import DeploymentBackend
 from .beside import Beside, told
-from .images import change_of
 from .marks import name_of, notes_of, pending_of
 from .names import PREFIX, ROLLOUT, TRACK, path_of
 from .route import (
@@ -164,15 +163,13 @@ class CanaryBackend:
     # -- a part of it
 
     def _part(self, wish: Deploy) -> Outcome:
-        # the core refuses what it would refuse at the full share, before anything is changed
-        rehearsal = DeploymentBackend(Steps(self.steps.api, self.steps.target, replace(self.steps.how, dry=True)))
-        warnings = rehearsal.deploy(wish).warnings
+        warnings = rehearsed(self.steps, wish)
         with told(self._run(wish.token)) as run:
-            template = self._wished(run, wish)
+            template = run.wished(wish)
             if run.view.situation.current == wish.release or same(template, template_of(run.stable)):
                 return self._whole(wish)
             run.find()
-            self._other_strategy(run)
+            run.refuse_other(GREEN, "blue_green")
             run.expect_base(wish.rollout, wish.release)
             run.warnings += warnings
             plan, service = self._planned(run, wish, template)
@@ -181,11 +178,6 @@ class CanaryBackend:
                 self._clear(run, left_over=True)
             self._shift(run, plan, service)
             return self._said(run, wish.release)
-
-    def _wished(self, run: Beside, wish: Deploy) -> Dict[str, Any]:
-        how = self.steps.how
-        body = change_of(template_of(run.stable), how.images, how.patch, wish.release)
-        return run.steps.preview(body) if body else template_of(run.stable)
 
     def _planned(self, run: Beside, wish: Deploy, template: Object) -> Tuple[Plan, Optional[Object]]:
         """The sibling, and with a route the Service whose requests are split; refuses what cannot be, unchanged."""
@@ -210,22 +202,8 @@ class CanaryBackend:
             real = real_share(stable, replicas)
             if abs(real - share) >= _OFF:
                 run.warnings.append(f"{replicas} of {stable + replicas} pods get {real:g} %, not {share:g} %")
-        return self._plan(run, wish, template, replicas, apart), service
-
-    def _plan(self, run: Beside, wish: Deploy, template: Object, replicas: int, apart: Optional[Apart]) -> Plan:
-        now, route = self.clock(), self.options.route
-        release = Release(
-            id=wish.release,
-            version=wish.version or wish.release,
-            deployed_at=now,
-            by=wish.by,
-            complete=True,
-            rollback=wish.rollback or "allowed",
-        )
-        before = wish.before or run.view.situation.current
-        journal = Journal(DEPLOYED, before, wish.release, RESTARTING, now, wish.rollout, wish.token)
         notes = {ROUTE: f"{route.kind}/{route.name}"} if route else {}
-        return Plan(run.stable, template, replicas, release, journal, wish.token, CANARY, apart, notes)
+        return run.plan(wish, template, replicas, apart, notes), service
 
     def _shift(self, run: Beside, plan: Plan, service: Optional[Object]) -> None:
         """More share: pods first, then weight. Less: the other way round."""
@@ -342,20 +320,15 @@ class CanaryBackend:
             self.steps.api.find(f"{self.steps.target.collection}/{name}") is not None
         )
 
-    def _other_strategy(self, run: Beside) -> None:
-        name = sibling_name(run.target.name, GREEN)
-        found = run.api.find(f"{run.target.collection}/{name}")
-        if found is not None and is_sibling(found, run.stable, GREEN):
-            raise PlaceError(
-                f"Deployment {name} of {rollout_of(found) or 'an earlier run'} stands beside {run.target}",
-                mend="End that rollout first, with strategy: blue_green and state: promoted or known_good",
-                details=_SAME,
-            )
-
     def _said(self, run: Beside, release: Optional[str], *others: Outcome) -> Outcome:
         self.core.facts.update(run.facts())
         self.core.facts["requests"] = run.api.requests
         return run.outcome(release, *others)
+
+
+def rehearsed(steps: Steps, wish: Deploy) -> Tuple[str, ...]:
+    """The core backend's warnings; it refuses what it would refuse in the end, before anything is changed."""
+    return DeploymentBackend(Steps(steps.api, steps.target, replace(steps.how, dry=True))).deploy(wish).warnings
 
 
 def core_with(steps: Steps, template: Mapping[str, Any], clock: Callable[[], float]) -> DeploymentBackend:
