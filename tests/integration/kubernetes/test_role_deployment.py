@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Dict, Iterator
 
@@ -15,6 +16,7 @@ from traffic import traffic
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.options import change
 
 RATES = {"2.0.0": 0.05}
+NAMED = {"backend_options": "{{ delivery_services.shop.backend_options }}", "ledger": "{{ delivery_ledger }}"}
 
 
 def policy_of(cluster: Cluster, namespace: str, url: str) -> Dict[str, Any]:
@@ -34,15 +36,16 @@ def shop(cluster: Cluster, namespace: str, tmp_path: Path, ansible_env: Dict[str
     cluster.apply([deployment("shop", "shop:1.0.0", 9), service("shop")], namespace)
     cluster.wait_available(namespace, "shop")
     with traffic(cluster, namespace, "shop", RATES, rps=900) as url:
-        shop = KubeShop(tmp_path / "shop", cluster, ansible_env, policy_of(cluster, namespace, url))
-        # what was there before us gets a name
-        change({**shop.options, "state": "deployed", "release": "1.0.0"}, dry=False)
-        yield shop
+        yield KubeShop(tmp_path / "shop", cluster, ansible_env, policy_of(cluster, namespace, url))
 
 
 def test_a_bad_release_is_gone_with_the_stable_pods_untouched_and_a_good_one_is_promoted(
     shop: KubeShop, cluster: Cluster, namespace: str
 ) -> None:
+    # as the guide says it: what was there before us gets a name, is watched, and is known good
+    options = {"service": "test/shop", "release": "1.0.0", "backend": "deployment", **NAMED}
+    named = shop.run(["ansible", "shop", "-m", "selfheal.delivery.release", "-a", json.dumps(options)])
+    assert named.returncode == 0, named.stdout
     first = shop.play("watch", watch_release="1.0.0", watch_first_release=True)
     assert first.returncode == 0, first.stdout
     before = uids(cluster.pods(namespace))
@@ -63,7 +66,8 @@ def test_a_bad_release_is_gone_with_the_stable_pods_untouched_and_a_good_one_is_
 def test_a_canary_whose_controller_was_killed_is_removed_by_reconcile(
     shop: KubeShop, cluster: Cluster, namespace: str
 ) -> None:
-    change({**shop.options, "state": "promoted", "release": "1.0.0", "keep": 5}, dry=False)
+    for state in ("deployed", "promoted"):
+        change({**shop.options, "state": state, "release": "1.0.0", "keep": 5}, dry=False)
     before = uids(cluster.pods(namespace))
     shop.write({**shop.policy, "bake": {**BAKE, "min_bake": 50}})
     run = shop.begin("canary", canary_release="2.0.1", canary_lease_ttl=4)
