@@ -290,6 +290,20 @@ def test_a_route_that_cannot_split_changes_nothing(routed: StrategyPlace) -> Non
     assert routed.story() == before
 
 
+def test_a_grpc_route_and_one_rule_of_it(routed: StrategyPlace) -> None:
+    made = http_route("calls", {"shop": 1}, {"shop": 1})
+    rules = [{"backendRefs": rule["backendRefs"]} for rule in made["spec"]["rules"]]
+    routed.cluster.apply([{**made, "kind": "GRPCRoute", "spec": {"rules": rules}}], routed.namespace)
+    path = routed.path("httproutes", "calls").replace("httproutes", "grpcroutes")
+    before = routed.cluster.get(path)["spec"]
+    routed.deploy("2.0.0", share=0.5, route={"name": "calls", "kind": "GRPCRoute", "rule": "1"})
+    after = routed.cluster.get(path)["spec"]["rules"]
+    assert after[0] == before["rules"][0]
+    assert [(ref["name"], ref["weight"]) for ref in after[1]["backendRefs"]] == [("shop", 9950), ("shop-canary", 50)]
+    routed.undo("2.0.0")
+    assert routed.cluster.get(path)["spec"] == before
+
+
 ROUTE = {"name": "shop"}
 
 
