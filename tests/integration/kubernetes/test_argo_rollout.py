@@ -412,6 +412,24 @@ def test_a_rollout_that_is_not_ours_to_change(place: Place) -> None:
         Hands(place.backend().hands.api, unknown, ArgoHow()).look()
 
 
+def test_what_the_controller_rewrites_or_adds_is_nobodys_change(place: Place) -> None:
+    apart = {"preferredDuringSchedulingIgnoredDuringExecution": {"weight": 1}}
+    roles = {f"{role}Metadata": {"labels": {"role": role}} for role in ("canary", "stable")}
+    place.start(strategy={"canary": {"antiAffinity": apart, **roles, "steps": STEPS}}).good()
+    limits = {"name": "app", "stdin": False, "resources": {"limits": {"cpu": "0.5", "memory": "1024Mi"}}}
+    patch = {"spec": {"containers": [limits]}}
+    place.do("deployed", "2.0.0", patch=patch, share=100)
+    assert not place.do("deployed", "2.0.0", patch=patch, share=100).changed
+    place.do("known_good", "2.0.0")
+    template = place.get()["spec"]["template"]
+    assert "affinity" not in template["spec"] and template["metadata"]["labels"] == {"app": "shop"}
+    assert place.do("promoted", "1.0.0").phase == "Healthy"
+    place.do("deployed", "3.0.0", share=20)
+    kept = place.pods("shop:1.0.0")
+    assert place.do("known_good", "3.0.0").phase == "Healthy"
+    assert set(kept.items()) <= set(place.pods("shop:1.0.0").items())
+
+
 def test_info_tells_the_pods_of_canary_and_stable_apart(place: Place) -> None:
     place.start().good()
     place.do("deployed", "2.0.0", share=50)

@@ -10,7 +10,13 @@ import pytest
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube import argo_status as status
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube import argo_steps as steps
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.argo_template import covers, original, wished
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.argo_template import (
+    alike,
+    covers,
+    original,
+    same_but_false,
+    wished,
+)
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.argo_view import view_of
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.marks import (
     journal_of,
@@ -174,6 +180,17 @@ def test_a_template_with_defaults_covers_the_one_without() -> None:
     live = {"spec": {"restartPolicy": "Always", "containers": [{"name": "app", "image": "shop:1"}]}}
     assert covers(live, bare) and not covers(bare, live)
     assert not covers(live, {"spec": {"containers": [*bare["spec"]["containers"], {"name": "two"}]}})
+
+
+@pytest.mark.parametrize(("one", "other"), [("0.5", "500m"), ("1", "1000m"), ("1024Mi", "1Gi"), ("1.0", "1"), (2, "2")])
+def test_a_template_in_another_spelling_is_the_same(one: object, other: object) -> None:
+    def template(amount: object, **more: object) -> Doc:
+        return {"spec": {"containers": [{"name": "app", "resources": {"limits": {"cpu": amount}}, **more}]}}
+
+    assert alike(template(one, stdin=False, env=[]), template(other))
+    assert not alike(template(one), template("2.5"))
+    private = template(one, securityContext={"allowPrivilegeEscalation": False})
+    assert not alike(private, template(one)) and same_but_false(private, template(one))
 
 
 def test_the_stable_release_is_gone_back_to_first_unless_it_is_bad() -> None:

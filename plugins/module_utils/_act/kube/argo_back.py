@@ -21,12 +21,11 @@ from .workload import same
 
 @dataclass(frozen=True)
 class _Goal:
-    """What to go back to. `uid` is that of its ReplicaSet; empty where Argo will make one of `template`."""
+    """What to go back to. Argo makes a ReplicaSet anew where `template` has none, or one that Argo does not find."""
 
     release: Release
     template: Mapping[str, Any]
     revision: Optional[Revision] = None
-    uid: str = ""
 
 
 def go_back(run: Run, wish: Rollback) -> None:
@@ -45,7 +44,7 @@ def go_back(run: Run, wish: Rollback) -> None:
         run.put(goal.template, journal, goal.release, cause, unpause)
         _finish(run, goal, left=current.uid if current else "")
     elif current and run.view.situation.unsettled:
-        _finish(run, _Goal(current.as_release, current.template, current, current.uid), left="")
+        _finish(run, _Goal(current.as_release, current.template, current), left="")
 
 
 def _target(run: Run, wish: Rollback) -> Optional[str]:
@@ -112,7 +111,7 @@ def _goal(run: Run, to: str) -> _Goal:
         template = pinned(revision.template, recorded(revision.raw))
         if not same(template, revision.template):
             return _Goal(revision.as_release, template, revision)
-    return _Goal(revision.as_release, revision.template, revision, revision.uid)
+    return _Goal(revision.as_release, revision.template, revision)
 
 
 def _finish(run: Run, goal: _Goal, left: str) -> None:
@@ -125,7 +124,7 @@ def _finish(run: Run, goal: _Goal, left: str) -> None:
     def home(sight: Sight) -> bool:
         nonlocal pods
         current = sight.view.current
-        if not run.ready(sight) or current is None or (current.uid != goal.uid if goal.uid else current.uid == left):
+        if not run.ready(sight) or current is None or current.uid == left:
             return False
         pods = sight.pods_of(current)
         if release_of(current.raw) is None and goal.release.id != current.name and run.once(f"mark {current.uid}"):

@@ -13,10 +13,10 @@ from . import argo_status as status
 from . import argo_steps as steps
 from .argo_hands import Sight
 from .argo_run import Run
-from .argo_template import wished
+from .argo_template import alike, wished
 from .marks import release_of
 from .revisions import Revision
-from .workload import changed_keys, images_of, refuse_paused, same, template_of
+from .workload import changed_keys, images_of, refuse_paused, template_of
 
 
 def bring(run: Run, wish: Deploy) -> None:
@@ -28,7 +28,7 @@ def bring(run: Run, wish: Deploy) -> None:
     hold = _hold(run)
     template, release = _template(run, wish), _release(run, wish)
     _describe(run, wish)
-    if not same(template, template_of(run.rollout)):
+    if not alike(template, template_of(run.rollout)):
         before = wish.before or run.view.situation.current
         journal = Journal(DEPLOYED, before, wish.release, SWITCHING, run.clock(), wish.rollout, wish.token)
         run.put(template, journal, release, run.how.change_cause, [])
@@ -75,7 +75,7 @@ def _template(run: Run, wish: Deploy) -> Dict[str, Any]:
             f" {', '.join(changed_keys(images_of(known.template), images_of(template)))}",
             mend="Give the new content an id of its own",
         )
-    twin = next((each for each in run.view.revisions if each.release and same(each.template, template)), None)
+    twin = next((each for each in run.view.revisions if each.release and alike(each.template, template)), None)
     if twin and twin.id != wish.release:
         raise _taken(twin.id, wish.release)
     return template

@@ -17,12 +17,13 @@ from ..._errors import DeliveryError, OptionError, PlaceError, nearest
 from ..model import Release
 from . import argo_status
 from .api import JSON_PATCH, MERGE, Api, Conflict, Forbidden, NotFound
+from .argo_template import same_but_false
 from .argo_view import ArgoView, of_revision, view_of
 from .follow import Follow, State
 from .marks import notes_of, owner_uid, release_mark
-from .names import KINDS, PREFIX, path_of
+from .names import JOURNAL, KINDS, PREFIX, TOKEN, path_of
 from .revisions import Revision
-from .workload import Target, last_change, moved, pins, pointer, selector_of
+from .workload import Target, is_paused, last_change, pins, pointer, selector_of
 from .workload_steps import How
 
 Object = Mapping[str, Any]
@@ -129,15 +130,15 @@ class Hands:
     def follow(self, look: Callable[[Sight], Optional[Found]], seconds: float) -> Optional[Found]:
         """What `look` finds, asked whenever anything of the Rollout changes; None after `seconds`."""
 
-        last: List[Object] = []
+        last: List[Sight] = []
 
         def seen(state: State) -> Optional[Found]:
             rollout = next(iter(state["rollout"].values()), None)
             if rollout is None:
                 raise PlaceError(f"{self.target} was deleted meanwhile")
-            last[:] = [rollout]
             view = view_of(rollout, state["revisions"].values())
-            return look(Sight(view, tuple(pod for pod in state["pods"].values() if _lives(pod))))
+            last[:] = [Sight(view, tuple(pod for pod in state["pods"].values() if _lives(pod)))]
+            return look(last[0])
 
         labels = {"labelSelector": self._selector}
         lists = {
@@ -152,9 +153,12 @@ class Hands:
                 found = following.until(seen, max(0.0, min(patience, left)))
                 if found is not None or left <= patience:
                     return found
-                if last and last[0]["metadata"]["resourceVersion"] == self._ours:
+                if last and last[0].view.workload["metadata"]["resourceVersion"] == self._ours:
                     patience *= 2
                     self._nudge()
+                found = look(last[0]) if last else None  # which may also depend on the time
+                if found is not None:
+                    return found
 
     def _nudge(self) -> None:
         """Let the controller see the Rollout again.
@@ -191,8 +195,15 @@ class Hands:
         )
 
     def _same(self, seen: Object, now: Object) -> None:
-        """Raise when somebody did what makes the decision void."""
-        if moved(_with_template(seen), _with_template(now)):
+        """Raise when somebody did what makes the decision void. To scale it, or to spell it otherwise, does not."""
+        told, tells = notes_of(seen), notes_of(now)
+        moved = (
+            seen["metadata"]["uid"] != now["metadata"]["uid"]
+            or is_paused(seen) != is_paused(now)
+            or any(told.get(key) != tells.get(key) for key in (JOURNAL, TOKEN))
+            or not same_but_false(seen["spec"].get("template"), now["spec"].get("template"))
+        )
+        if moved:
             raise self.overtaken(now)
 
     def _unknown(self) -> DeliveryError:
@@ -216,11 +227,6 @@ class Hands:
             if namespace not in spaces:
                 return OptionError(f"there is no namespace {namespace!r}{nearest(namespace, spaces)}")
         return OptionError(f"namespace {namespace} has no Rollout {name!r}", mend="Check name, namespace and context")
-
-
-def _with_template(rollout: Object) -> Object:
-    """A Rollout that refers to another object for its pod template has none of its own to compare."""
-    return {**rollout, "spec": {"template": {}, **rollout["spec"]}}
 
 
 def _lives(pod: Object) -> bool:

@@ -16,14 +16,17 @@ from ..model import FAILED, Journal, Outcome, Release
 from . import argo_status as status
 from . import argo_steps as steps
 from .argo_hands import Hands, Operations, Sight
+from .argo_template import normal, same_but_false
 from .argo_view import ArgoView
-from .marks import workload_marks
+from .marks import journal_of, workload_marks
 from .names import CHANGE_CAUSE, TOKEN
 from .progress import trouble_of
 from .revisions import Revision
 from .workload import digest_of, gitops_warning, images_of, is_paused, refuse_owned, template_of
 
 Object = Mapping[str, Any]
+
+_SETTLING = 2.0  # seconds until a revision that is still named is the one of the new template, too
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class Run:
         self._actions: List[str] = []
         self._asked: Set[str] = set()
         self._put: Optional[Tuple[Journal, Release]] = None
+        self._left: Optional[Revision] = None  # the revision whose template we have replaced, and when
+        self._put_at = 0.0
 
     @property
     def rollout(self) -> Object:
@@ -73,7 +78,8 @@ class Run:
         return is_paused(self.rollout)
 
     def did(self, action: str) -> None:
-        self._actions.append(action)
+        if action not in self._actions:  # Argo may have to be asked again
+            self._actions.append(action)
 
     def refuse_foreign(self) -> None:
         """Only a Rollout with a pod template of its own, which nobody else would set back, can be changed here."""
@@ -95,11 +101,12 @@ class Run:
 
     def put(self, template: Object, journal: Journal, release: Release, cause: str, more: Operations) -> None:
         """The pod template, with the journal in the same patch; the controller begins with it at once."""
-        pending = replace(release, digest=digest_of(template))
+        pending = replace(release, digest=digest_of(normal(template)))
         notes = workload_marks(journal, journal.token, pending)
         if cause:
             notes[CHANGE_CAUSE] = cause
         replaced: Operations = [{"op": "replace", "path": "/spec/template", "value": dict(template)}]
+        self._left, self._put_at = self.view.current, time.monotonic()
         self._change(replaced + more, notes, f"set the pod template of {release.id}")
         self.template = template_of(self.rollout)
         self._put = journal, pending
@@ -129,7 +136,8 @@ class Run:
     def ask(self, wish: Mapping[str, object], action: str) -> None:
         """Ask Argo for something, once in this change for each state that the Rollout is in."""
         told = status.status_of(self.rollout)
-        key = json.dumps([wish, told.get("currentStepIndex"), told.get("pauseConditions")], sort_keys=True)
+        at = [told.get(key) for key in ("currentPodHash", "currentStepIndex", "pauseConditions")]
+        key = json.dumps([wish, *at], sort_keys=True)
         if self.once(key):
             self.remember()
             self.hands.ask(self.rollout, wish)
@@ -137,10 +145,8 @@ class Run:
 
     def ask_full(self) -> None:
         """`kubectl argo rollouts promote --full`. Before the controller knows of the template it would be forgotten."""
-        if not status.status_of(self.rollout).get("promoteFull") and self.once("promoteFull"):
-            self.remember()
-            self.hands.ask(self.rollout, {"promoteFull": True})
-            self.did("promoted in full")
+        if not status.status_of(self.rollout).get("promoteFull"):
+            self.ask({"promoteFull": True}, "promoted in full")
 
     def ask_step(self) -> None:
         """`kubectl argo rollouts promote`, with its three cases."""
@@ -183,8 +189,10 @@ class Run:
     def ready(self, sight: Sight) -> bool:
         """Has the controller made our template's pods, or begun to? PlaceError when it cannot get any further."""
         current = sight.view.current
-        if self.template is not None and self.rollout["spec"].get("template") != self.template:
+        if self.template is not None and not same_but_false(self.rollout["spec"].get("template"), self.template):
             raise self.hands.overtaken(self.rollout)
+        if current and self._stale(current):
+            return False
         stops = status.stops(self.rollout)
         if stops:
             self.read_analysis()  # which may know better why
@@ -194,6 +202,13 @@ class Run:
             if trouble:
                 raise PlaceError(f"{self.hands.target} cannot be rolled out: {trouble}")
         return status.observed(self.rollout) and current is not None
+
+    def _stale(self, current: Revision) -> bool:
+        """Is this the status of before our change? The controller may call a change seen before it has looked at it."""
+        if self._left is None or current.uid != self._left.uid or self.template is None:
+            return False
+        same = images_of(current.template) == images_of(self.template)
+        return not same or time.monotonic() - self._put_at < _SETTLING
 
     def read_analysis(self) -> None:
         """What Argo's own analysis says of the newest template; PlaceError unless it is fine so far."""
@@ -214,7 +229,8 @@ class Run:
             self.view = self.hands.glance()
 
     def _fail(self, problem: str) -> None:
-        if self._put:
+        ours = journal_of(self.rollout)
+        if self._put and ours == self._put[0]:
             journal, release = self._put
             failed = replace(journal, phase=FAILED, problem=problem[:500])
             with suppress(PlaceError):  # somebody else was here meanwhile: the journal is theirs

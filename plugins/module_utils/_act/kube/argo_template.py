@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import Any, Dict, List, Mapping, Optional
+import re
+from decimal import Decimal
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ..._errors import OptionError, nearest
 from .argo_status import HASH
@@ -19,6 +21,15 @@ from .workload import images_of
 Object = Mapping[str, Any]
 
 _EPHEMERAL = "rollout.argoproj.io/ephemeral-metadata"
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([A-Za-z]{0,2})\Z", re.ASCII)
+_EMPTY: Tuple[object, ...] = (None, {}, [], "")
+# where false is as good as nothing; elsewhere nothing may stand for true
+_NO = ("hostNetwork", "hostPID", "hostIPC", "readOnly", "stdin", "stdinOnce", "tty")
+_UNITS = {
+    "": Decimal(1),
+    **{unit: Decimal(1000) ** power for power, unit in zip((-3, -2, -1, 1, 2, 3, 4, 5, 6), "numkMGTPE")},
+    **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", 1)},
+}
 # lists whose items have a name of their own, as in Kubernetes' own merging; any other list is replaced
 _KEYS = {
     "containers": "name",
@@ -82,6 +93,24 @@ def original(replicaset: Object) -> Dict[str, Any]:
     return template
 
 
+def normal(template: object) -> Any:
+    """A pod template in one spelling: the controller writes it back without what is empty, and 500m for 0.5."""
+    if isinstance(template, Mapping):
+        parts = {key: _spelled(key, value) for key, value in template.items()}
+        return {key: value for key, value in parts.items() if value not in _EMPTY and not (key in _NO and not value)}
+    return [normal(part) for part in template] if isinstance(template, list) else template
+
+
+def alike(one: object, other: object) -> bool:
+    """Are both the same pod template?"""
+    return bool(normal(one) == normal(other))
+
+
+def same_but_false(one: object, other: object) -> bool:
+    """`alike`, where false and 0 may also be left out: the controller does so with some of them."""
+    return alike(_without_false(one), _without_false(other))
+
+
 def covers(live: object, desired: object) -> bool:
     """Does `live`, to which the API server has added its defaults, have all that `desired` says?"""
     if isinstance(desired, Mapping):
@@ -92,6 +121,26 @@ def covers(live: object, desired: object) -> bool:
         same = isinstance(live, list) and len(live) == len(desired)
         return same and all(covers(one, other) for one, other in zip(live, desired))  # type: ignore[call-overload]
     return live == desired
+
+
+def _spelled(key: str, value: object) -> Any:
+    if key in ("limits", "requests") and isinstance(value, Mapping):
+        return {name: _quantity(amount) for name, amount in value.items()}
+    return normal(value)
+
+
+def _quantity(amount: object) -> str:
+    """`500m`, `0.5` and `0.50` as the same text; what is no quantity as it is."""
+    told = _QUANTITY.match(str(amount))
+    if told is None or told[2] not in _UNITS:
+        return str(amount)
+    return str((Decimal(told[1]) * _UNITS[told[2]]).normalize())
+
+
+def _without_false(value: object) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_false(part) for key, part in value.items() if part is not False and part != 0}
+    return [_without_false(part) for part in value] if isinstance(value, list) else value
 
 
 def _merged_list(old: List[Any], patch: List[Any], key: str) -> List[Any]:

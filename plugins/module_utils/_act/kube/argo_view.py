@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterable, Mapping, Optional, Tuple
 
 from ..model import FAILED, KNOWN_GOOD, SETTLED, Good, Journal, Release, Situation
 from .argo_status import PAUSED, current_hash, healthy, invalid, observed, phase, stable_hash, template_hash
-from .argo_template import covers, original
+from .argo_template import covers, normal, original
 from .marks import journal_of, name_of, notes_of, owner_uid, pending_of, release_of, token_of
 from .revisions import Revision, View, epoch
 from .workload import digest_of, template_of
@@ -59,7 +59,7 @@ def view_of(rollout: Object, objects: Iterable[Object]) -> ArgoView:
     mine = [revision_of(each) for each in objects if _owned(each, rollout)]
     revisions = tuple(sorted(mine, key=lambda each: (each.number, each.created, each.name), reverse=True))
     pending = pending_of(rollout)
-    if pending and ("template" not in rollout["spec"] or pending.digest != digest_of(template_of(rollout))):
+    if pending and ("template" not in rollout["spec"] or pending.digest != digest_of(normal(template_of(rollout)))):
         pending = None
     current = _current(rollout, revisions, pending)
     if pending and current and not current.release:
