@@ -189,8 +189,7 @@ def rows_of(done: Mapping[str, Sequence[Measured]]) -> List[Row]:
     for what, all_of_it in done.items():
         requests = sorted({each.requests for each in all_of_it})
         rows.append(row(what, [each.seconds for each in all_of_it], **({} if what == PING else {"requests": requests})))
-    for what in SLOW:
-        rows.append(row(f"{what}: after it was complete", [each.behind for each in done[what]]))
+    rows.append(row(f"{WAITING}: result after it was complete", [each.behind for each in done[WAITING]]))
     return rows
 
 
