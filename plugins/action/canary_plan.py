@@ -12,6 +12,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._act.model impor
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.steps import Size, Step, Walk, walk, with_traffic
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import found_bad
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.spec import Policy, parse_policy
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     SERVICE,
@@ -24,6 +25,7 @@ from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._pods import pod_targets
 
 DEFAULT_TRAFFIC: Sequence[Size] = (10, 50)
+RETRY = "Release a mended one under a new id, or set canary_retry_bad to try this one again"
 
 
 class ActionModule(ControllerAction):
@@ -263,18 +265,23 @@ def _ways_back(states: Mapping[str, Mapping[str, Any]], release: str, *, first: 
 
 def _refuse_bad(options: Facts, states: Mapping[str, Mapping[str, Any]]) -> None:
     """A release that was found bad does not go out again by itself, whoever runs the pipeline once more."""
+    if options["retry_bad"]:
+        return
     bad = {}
     for place, state in states.items():
         for one in state.get("releases") or []:
             if one.get("id") == options["release"] and one.get("bad"):
                 bad[place] = str(one["bad"].get("reason") or "no reason is recorded")
-    if bad and not options["retry_bad"]:
+    if bad:
         place, reason = next(iter(bad.items()))
         raise OptionError(
-            f"{options['release']} was found bad on {_named(list(bad))}: {reason}",
-            mend="Release a mended one under a new id, or set canary_retry_bad to try this one again",
-            details={"place": place},
+            f"{options['release']} was found bad on {_named(list(bad))}: {reason}", mend=RETRY, details={"place": place}
         )
+    with closing(ledger_from(options)) as ledger:
+        # a cluster keeps no mark of a canary that is gone
+        why = found_bad(ledger, options["service"], options["release"])
+    if why is not None:
+        raise OptionError(f"{options['release']} was found bad in its last rollout: {why}", mend=RETRY)
 
 
 def _current(state: Mapping[str, Any]) -> str:

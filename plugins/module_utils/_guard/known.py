@@ -46,6 +46,16 @@ def last_known_good(ledger: Ledger, service: str) -> Optional[KnownGood]:
     return None
 
 
+def found_bad(ledger: Ledger, service: str, release: str) -> Optional[str]:
+    """Why the service's gates failed this release when it was tried last, or None when they did not."""
+    for rollout in ledger.last_rollouts(service, _ROLLOUTS):
+        if rollout.release == release and rollout.state == DONE:
+            return None
+        if rollout.release == release and rollout.state == UNDONE and _failed(rollout):
+            return str(rollout.outcome.get("why") or "its gates failed")
+    return None
+
+
 def known_services(ledger: Ledger) -> List[str]:
     """The services that the ledger knows rollouts of."""
     return sorted({rollout.service for rollout in ledger.last_rollouts("", _ROLLOUTS)})

@@ -56,6 +56,8 @@ def test_a_bad_release_is_gone_with_the_stable_pods_untouched_and_a_good_one_is_
     assert outcome["verified"]["verdict"] == "recovered", bad.stdout
     cluster.wait(lambda: uids(cluster.pods(namespace)) == before, "only the stable pods are left, the same ones")
     assert len(cluster.list(f"/apis/apps/v1/namespaces/{namespace}/deployments")) == 1
+    twice = shop.play("canary", canary_release="2.0.0")
+    assert twice.returncode != 0 and "2.0.0 was found bad in its last rollout: errors failed" in twice.stdout
     good = shop.play("canary", canary_release="2.0.1")
     assert good.returncode == 0, good.stdout
     assert images(cluster.pods(namespace)) == ["shop:2.0.1"]

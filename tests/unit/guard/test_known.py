@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, Mapping
 import pytest
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import rollouts
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import last_known_good
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import found_bad, last_known_good
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
 
 TEMPLATE: Dict[str, Any] = {"spec": {"containers": [{"name": "shop", "image": "shop:1.0.0"}]}}
@@ -69,3 +69,11 @@ def test_an_undo_that_judged_nothing_takes_no_name_away(story: Story) -> None:
     story.rollout("1.0.0", "undone", "inconclusive")
     good = last_known_good(story.ledger, "test/shop")
     assert good is not None and good.release == "1.0.0"
+
+
+def test_a_release_is_bad_by_its_last_test_alone(story: Story) -> None:
+    story.rollout("2.0.0", "undone", "fail")
+    assert found_bad(story.ledger, "test/shop", "2.0.0") == "its gates failed"
+    assert found_bad(story.ledger, "test/shop", "1.0.0") is None
+    story.rollout("2.0.0", "done")
+    assert found_bad(story.ledger, "test/shop", "2.0.0") is None
