@@ -32,6 +32,11 @@ extends_documentation_fragment:
   - selfheal.delivery.attributes.action
   - selfheal.delivery.ledger
   - selfheal.delivery.kubernetes
+  - selfheal.delivery.acting
+  - selfheal.delivery.wishes.back
+  - selfheal.delivery.workload
+  - selfheal.delivery.workload.kind
+  - selfheal.delivery.workload.change
 attributes:
   action:
     support: full
@@ -48,49 +53,9 @@ attributes:
     details:
       - But for O(to_revision), since a revision that is gone back to gets a new number.
 options:
-  service:
-    description: The service that is changed, as the ledger knows it. Always needed.
-    type: str
-  lease:
-    description:
-      - The lease on the service, as M(selfheal.delivery.rollout) returned it, when this is part of O(rollout).
-      - Without it the task takes the service's lease for itself, and is refused while a rollout is unfinished.
-    type: dict
-  lease_ttl:
-    description: Seconds that the lease outlives the last sign of its holder.
-    type: float
-    default: 60.0
-  namespace:
-    description: The namespace that it is in.
-    type: str
-    required: true
-  name:
-    description: The name of the workload.
-    type: str
-    required: true
-  kind:
-    description: Its kind.
-    type: str
-    choices: [Deployment, StatefulSet, DaemonSet]
-    default: Deployment
   release:
     description: The release that has to be left, even if it is known good.
     type: str
-  to:
-    description:
-      - The release to go back to. It must be known good here and not bad; with O(undo=true) it
-        is enough that it is here.
-      - Without O(rollout) and O(release) it is a person's wish, and a known good current release is left for it too.
-    type: str
-  mark_bad:
-    description: Marks the release that this module leaves as bad, with this reason. It is not gone back to.
-    type: str
-  undo:
-    description:
-      - This is the undo of O(rollout), which did not finish. Only a release that this rollout brought here, or the
-        one that O(release) names, is left.
-    type: bool
-    default: false
   to_revision:
     description:
       - The number of the revision to go back to, as C(kubectl rollout history) tells it, known good or not. One that
@@ -102,57 +67,6 @@ options:
         nothing is done.
     type: bool
     default: false
-  change_cause:
-    description:
-      - What C(kubectl rollout history) says of the change, by the annotation C(kubernetes.io/change-cause).
-      - Defaults to the release and the rollout, and when going back to what the revision had.
-    type: str
-  wait:
-    description:
-      - Wait until it is rolled out, which means that the controller has seen the change, all pods are of the release
-        and available, and no other pods are left. The pods of a C(StatefulSet) below its C(partition) are left alone,
-        and with C(OnDelete) nothing replaces pods.
-      - Pods that cannot start fail the task at once. These are images that cannot be pulled, configuration that is not
-        there, and containers that crashed twice or more. So do C(ProgressDeadlineExceeded) and a quota.
-      - Without waiting a failed rollout is not seen, only that the controller has taken the change up.
-    type: bool
-    default: true
-  timeout:
-    description: Seconds to wait. After them the task fails and says what is missing.
-    type: float
-    default: 300.0
-  on_digest_change:
-    description:
-      - What a rollback does about tags, which may hold other content than at the promotion. The digests that ran are
-        recorded on the revision when it is promoted.
-      - V(warn) waits, compares, and warns with container, tag, and both digests. It needs O(wait=true).
-      - V(refuse) never runs other content. Images by tag are replaced by the digests that were recorded, in a revision
-        of their own. Where not exactly one digest was recorded, nothing is changed and the task fails.
-    type: str
-    choices: [warn, refuse]
-    default: warn
-  on_gitops:
-    description:
-      - What to do when a GitOps controller (Argo CD, Flux, Rancher Fleet) keeps the workload as it is in Git, by its
-        labels, annotations or field managers. It would undo the change.
-    type: str
-    choices: [warn, refuse]
-    default: warn
-  template:
-    description:
-      - The pod template of the release O(to), to go back to it although Kubernetes has pruned its revision. The
-        promotion returned it, and the ledger keeps it with the outcome of that task.
-      - Not used while the revision is there.
-    type: dict
-  rollout:
-    description:
-      - The id of the rollout that this change belongs to. Kept in the journal on the workload. Needed with O(lease).
-    type: str
-  token:
-    description:
-      - The fencing token of O(lease), which is kept on the workload. A token lower than the highest one that was seen
-        there is refused, and nothing changes. Never set it yourself.
-    type: int
 seealso:
   - module: selfheal.delivery.kubernetes_rollout
   - module: selfheal.delivery.kubernetes_rollout_info

@@ -27,13 +27,18 @@ description:
     ledger by O(record_template=false).
   - Needs the rights to get, list, watch and patch the workload and its revisions, and to list and watch pods. For a
     C(StatefulSet) also to delete pods.
-  - The lease of O(rollout) is kept alive from the controller while this runs, and every change is written to the ledger
-    first. Only the undo of an unfinished rollout goes on without the ledger; it is kept in the journal.
 extends_documentation_fragment:
   - selfheal.delivery.attributes
   - selfheal.delivery.attributes.action
   - selfheal.delivery.ledger
   - selfheal.delivery.kubernetes
+  - selfheal.delivery.acting
+  - selfheal.delivery.wishes
+  - selfheal.delivery.wishes.back
+  - selfheal.delivery.workload
+  - selfheal.delivery.workload.kind
+  - selfheal.delivery.workload.pod_template
+  - selfheal.delivery.workload.change
 attributes:
   action:
     support: full
@@ -50,38 +55,6 @@ attributes:
     details:
       - But for O(state=restarted).
 options:
-  service:
-    description: The service that is changed, as the ledger knows it. Always needed.
-    type: str
-  lease:
-    description:
-      - The lease on the service, as M(selfheal.delivery.rollout) returned it, when this is part of O(rollout).
-      - Without it the task takes the service's lease for itself, and is refused while a rollout is unfinished.
-    type: dict
-  lease_ttl:
-    description: Seconds that the lease outlives the last sign of its holder.
-    type: float
-    default: 60.0
-  namespace:
-    description: The namespace that it is in.
-    type: str
-    required: true
-  name:
-    description: The name of the workload.
-    type: str
-    required: true
-  kind:
-    description: Its kind.
-    type: str
-    choices: [Deployment, StatefulSet, DaemonSet]
-    default: Deployment
-  release:
-    description:
-      - The id of the release, one version of what is deployed. 1 to 128 letters, digits and C(. _ + ~ -), with a letter
-        or a digit first.
-      - Required for O(state=deployed) and O(state=promoted).
-      - With O(state=known_good), the release that has to be left, even if it is known good.
-    type: str
   state:
     description:
       - V(deployed) changes the pod template to O(release) by O(images) and O(patch). Nothing is done when that is
@@ -95,64 +68,12 @@ options:
     type: str
     choices: [deployed, known_good, promoted, paused, resumed, restarted]
     default: deployed
-  images:
-    description:
-      - Containers and their images in O(release). In an image C({release}) stands for the release's id.
-      - Containers that only initialize can be named too. The others keep their images.
-    type: dict
-    default: {}
   patch:
     description:
       - A strategic merge patch of the pod template, which is C(spec.template) of the workload, with C(metadata) and
         C(spec). The API server checks it strictly, so that a field it does not know is refused.
     type: dict
     default: {}
-  change_cause:
-    description:
-      - What C(kubectl rollout history) says of the change, by the annotation C(kubernetes.io/change-cause).
-      - Defaults to the release and the rollout, and when going back to what the revision had.
-    type: str
-  wait:
-    description:
-      - Wait until it is rolled out, which means that the controller has seen the change, all pods are of the release
-        and available, and no other pods are left. The pods of a C(StatefulSet) below its C(partition) are left alone,
-        and with C(OnDelete) nothing replaces pods.
-      - Pods that cannot start fail the task at once. These are images that cannot be pulled, configuration that is not
-        there, and containers that crashed twice or more. So do C(ProgressDeadlineExceeded) and a quota.
-      - Without waiting a failed rollout is not seen, only that the controller has taken the change up.
-    type: bool
-    default: true
-  timeout:
-    description: Seconds to wait. After them the task fails and says what is missing.
-    type: float
-    default: 300.0
-  on_digest_change:
-    description:
-      - What a rollback does about tags, which may hold other content than at the promotion. The digests that ran are
-        recorded on the revision when it is promoted.
-      - V(warn) waits, compares, and warns with container, tag, and both digests. It needs O(wait=true).
-      - V(refuse) never runs other content. Images by tag are replaced by the digests that were recorded, in a revision
-        of their own. Where not exactly one digest was recorded, nothing is changed and the task fails.
-    type: str
-    choices: [warn, refuse]
-    default: warn
-  on_gitops:
-    description:
-      - What to do when a GitOps controller (Argo CD, Flux, Rancher Fleet) keeps the workload as it is in Git, by its
-        labels, annotations or field managers. It would undo the change.
-    type: str
-    choices: [warn, refuse]
-    default: warn
-  template:
-    description:
-      - The pod template of the release O(to), to go back to it although Kubernetes has pruned its revision. The
-        promotion returned it, and the ledger keeps it with the outcome of that task.
-      - Not used while the revision is there.
-    type: dict
-  record_template:
-    description: Whether O(state=promoted) returns the pod template, which the ledger then keeps.
-    type: bool
-    default: true
   strategy:
     description:
       - V(rolling) changes the workload itself.
@@ -200,50 +121,8 @@ options:
       - With O(strategy=blue_green), the name of the only C(Service) to switch. By default it is every one that selects
         the workload's pods.
     type: str
-  version:
-    description: The version as people say it. Defaults to O(release).
-    type: str
-  by:
-    description: Who deploys. Defaults to the user that the module runs as.
-    type: str
-  rollback:
-    description:
-      - Whether O(release) may be rolled back, stored with it. A V(blocked) release, such as one with a migration that
-        cannot be undone, is only left by the O(undo) of the rollout that brought it.
-      - Defaults to what is stored, and to V(allowed) for a new release.
-    type: str
-    choices: [allowed, blocked]
-  to:
-    description:
-      - The release to go back to with O(state=known_good). It must be known good here and not bad; with O(undo=true) it
-        is enough that it is here.
-      - Without O(rollout) and O(release) it is a person's wish, and a known good current release is left for it too.
-    type: str
-  mark_bad:
-    description: Marks the release that O(state=known_good) leaves as bad, with this reason. It is not gone back to.
-    type: str
-  undo:
-    description:
-      - This is the undo of O(rollout), which did not finish. Only a release that this rollout brought here, or the
-        one that O(release) names, is left.
-    type: bool
-    default: false
   keep:
     description: For the places that keep releases themselves. Kubernetes keeps C(revisionHistoryLimit) revisions.
-    type: int
-    default: 5
-  rollout:
-    description:
-      - The id of the rollout that this change belongs to. Kept in the journal on the workload. Needed with O(lease).
-    type: str
-  before:
-    description: What ran here before the rollout, by its intent. Kept in the journal.
-    type: str
-  token:
-    description:
-      - The fencing token of O(lease), which is kept on the workload. A token lower than the highest one that was seen
-        there is refused, and nothing changes. Never set it yourself.
-    type: int
 seealso:
   - module: selfheal.delivery.kubernetes_rollback
   - module: selfheal.delivery.kubernetes_rollout_info

@@ -20,15 +20,8 @@ extends_documentation_fragment:
   - selfheal.delivery.attributes
   - selfheal.delivery.attributes.info
   - selfheal.delivery.kubernetes
+  - selfheal.delivery.workload
 options:
-  namespace:
-    description: The namespace that it is in.
-    type: str
-    required: true
-  name:
-    description: The name of the workload.
-    type: str
-    required: true
   kind:
     description: Its kind. V(Rollout) is that of Argo Rollouts.
     type: str

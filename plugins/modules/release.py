@@ -23,12 +23,13 @@ description:
     running the module again.
   - Going back is the switch and the restart. Nothing is built or copied.
   - Needs Python 3.9 or newer on the machine, and nothing besides it.
-  - The lease of O(rollout) is kept alive from the controller while this runs, and every change is written to the ledger
-    first. Only the undo of an unfinished rollout goes on without the ledger; it is kept in the journal on the machine.
 extends_documentation_fragment:
   - selfheal.delivery.attributes
   - selfheal.delivery.attributes.action
   - selfheal.delivery.ledger
+  - selfheal.delivery.acting
+  - selfheal.delivery.wishes
+  - selfheal.delivery.wishes.back
 attributes:
   action:
     support: full
@@ -63,31 +64,12 @@ options:
         side by side, which are V(deployment) and V(argo_rollout).
     type: float
     default: 100.0
-  service:
-    description: The service that is changed, as the ledger knows it. Always needed.
-    type: str
-  lease:
-    description:
-      - The lease on the service, as M(selfheal.delivery.rollout) returned it, when this is part of O(rollout).
-      - Without it the task takes the service's lease for itself, and is refused while a rollout is unfinished.
-    type: dict
-  lease_ttl:
-    description: Seconds that the lease outlives the last sign of its holder.
-    type: float
-    default: 60.0
   path:
     description:
       - The absolute path of the folder that holds C(releases), C(shared) and C(current). Required for
         O(backend=releases).
       - It is made when it is not there and O(src) is given.
     type: path
-  release:
-    description:
-      - The id of the release, one version of what is deployed. 1 to 128 letters, digits and C(. _ + ~ -), with a letter
-        or a digit first.
-      - Required for O(state=deployed) and O(state=promoted).
-      - With O(state=known_good), the release that has to be left, even if it is known good.
-    type: str
   state:
     description:
       - V(deployed) stages O(release) if it is not there, switches to it, restarts and waits until it is healthy.
@@ -111,12 +93,6 @@ options:
     description: O(src) is on the machine already.
     type: bool
     default: false
-  version:
-    description: The version as people say it. Defaults to O(release).
-    type: str
-  by:
-    description: Who deploys. Defaults to the user on the machine.
-    type: str
   shared:
     description:
       - Paths inside the release that become links into C(shared/) when it is staged.
@@ -125,46 +101,6 @@ options:
     type: list
     elements: str
     default: []
-  rollback:
-    description:
-      - Whether O(release) may be rolled back, stored with it. A V(blocked) release, such as one with a migration that
-        cannot be undone, is only left by the O(undo) of the rollout that brought it.
-      - Defaults to what is stored, and to V(allowed) for a new release.
-    type: str
-    choices: [allowed, blocked]
-  to:
-    description:
-      - The release to go back to with O(state=known_good). It must be known good here and not bad; with O(undo=true) it
-        is enough that it is here and complete.
-      - Without O(rollout) and O(release) it is a person's wish, and a known good current release is left for it too.
-    type: str
-  mark_bad:
-    description: Marks the release that O(state=known_good) leaves as bad, with this reason. It is not gone back to.
-    type: str
-  undo:
-    description:
-      - This is the undo of O(rollout), which did not finish. Only a release that this rollout brought here, or the
-        one that O(release) names, is left.
-    type: bool
-    default: false
-  keep:
-    description:
-      - How many releases O(state=promoted) keeps. The current release, the last known good ones and O(before) are kept
-        in any case.
-    type: int
-    default: 5
-  rollout:
-    description:
-      - The id of the rollout that this change belongs to. Kept in the journal on the machine. Needed with O(lease).
-    type: str
-  before:
-    description: What ran here before the rollout, by its intent. Kept in the journal, and never removed.
-    type: str
-  token:
-    description:
-      - The fencing token of O(lease), which the machine is told. A token lower than the highest one that was seen there
-        is refused, and nothing changes. Never set it yourself.
-    type: int
   restart:
     description: How to restart what serves the release. Without it nothing is restarted.
     type: dict
