@@ -27,12 +27,13 @@ description:
     C(connection=local). Credentials come from the environment of C(git) there, such as a credential helper or an SSH
     agent, or from O(key_file). C(git) is never let ask for a password.
   - It does not wait for the controller that applies the branch.
-  - The lease of O(rollout) is kept alive from the controller while this runs, and every change is written to the ledger
-    first. Only the undo of an unfinished rollout goes on without the ledger; it is kept in the repository.
 extends_documentation_fragment:
   - selfheal.delivery.attributes
   - selfheal.delivery.attributes.action
   - selfheal.delivery.ledger
+  - selfheal.delivery.acting
+  - selfheal.delivery.wishes
+  - selfheal.delivery.wishes.back
 attributes:
   action:
     support: full
@@ -51,16 +52,6 @@ options:
     description:
       - The service that is changed, as the ledger knows it. Always needed. Its releases are kept apart from those of
         other services in the same repository.
-    type: str
-  lease:
-    description:
-      - The lease on the service, as M(selfheal.delivery.rollout) returned it, when this is part of O(rollout).
-      - Without it the task takes the service's lease for itself, and is refused while a rollout is unfinished.
-    type: dict
-  lease_ttl:
-    description: Seconds that the lease outlives the last sign of its holder.
-    type: float
-    default: 60.0
   repository:
     description:
       - The URL of the repository (C(https), C(http), C(ssh), C(git), C(file)), C(user@host:path), or an absolute path.
@@ -89,7 +80,6 @@ options:
       - Required for O(state=deployed) and O(state=promoted).
       - With O(state=known_good), the release that has to be left, even if it is known good. When a newer change lies on
         top of it, that is a conflict.
-    type: str
   state:
     description:
       - V(deployed) brings O(ref) to O(branch) where it is given, and records what the branch holds as O(release). A
@@ -102,52 +92,16 @@ options:
     type: str
     choices: [deployed, known_good, promoted]
     default: deployed
-  version:
-    description: The version as people say it. Defaults to O(release).
-    type: str
-  by:
-    description: Who deploys. Defaults to the user where the module runs.
-    type: str
-  rollback:
-    description:
-      - Whether O(release) may be rolled back, stored with it. A V(blocked) release, such as one with a migration that
-        cannot be undone, is only left by the O(undo) of the rollout that brought it.
-      - Defaults to what is stored, and to V(allowed) for a new release.
-    type: str
-    choices: [allowed, blocked]
   to:
     description:
-      - The release to go back to with O(state=known_good). It must be known good here and not bad; with O(undo=true) it
-        is enough that the branch's history contains it.
+      - The release to go back to. It must be known good here and not bad; with O(undo=true) it is enough that the
+        branch's history contains it.
       - Without O(rollout) and O(release) it is a person's wish, and a known good current release is left for it too.
-    type: str
-  mark_bad:
-    description: Marks the release that O(state=known_good) leaves as bad, with this reason. It is not gone back to.
-    type: str
-  undo:
-    description:
-      - This is the undo of O(rollout), which did not finish. Only a release that this rollout brought here, or the
-        one that O(release) names, is left.
-    type: bool
-    default: false
   keep:
     description:
       - How many releases O(state=promoted) keeps the tags of. The current release, the last known good ones and
         O(before) are kept in any case. The commits stay.
       - A server that forbids to remove tags is no error, only a warning.
-    type: int
-    default: 5
-  rollout:
-    description: The id of the rollout that this belongs to. Kept in the tag and the commit. Needed with O(lease).
-    type: str
-  before:
-    description: What ran here before the rollout, by its intent. Kept in the tag.
-    type: str
-  token:
-    description:
-      - The fencing token of O(lease), kept in the tag and the commit of each change. A token lower than the highest one
-        there is refused, and nothing changes. Never set it yourself.
-    type: int
   author_name:
     description: Who our commits and tags are by.
     type: str
@@ -157,7 +111,9 @@ options:
     type: str
     default: selfheal.delivery@localhost
   commit_message:
-    description: The text of our commits. By default it says from which release to which. Trailers are added to it.
+    description:
+      - The text of our commits. By default it says from which release to which. Trailers are added to it, with the
+        release, the rollout and its fencing token.
     type: str
   key_file:
     description: The private SSH key for the repository, where the module runs. Without it what C(ssh) would take.

@@ -23,13 +23,14 @@ description:
   - An operation that a killed C(helm) left unfinished is mended. One that may be alive is left alone.
   - Helm has no lock against another C(helm) in the same instant. The history is looked at right before and right after,
     and a revision that slipped in is an error that names it.
-  - The lease of O(rollout) is kept alive from the controller while this runs, and every change is written to the ledger
-    first. Only the undo of an unfinished rollout goes on without the ledger.
 extends_documentation_fragment:
   - selfheal.delivery.attributes
   - selfheal.delivery.attributes.action
   - selfheal.delivery.ledger
   - selfheal.delivery.kubernetes
+  - selfheal.delivery.acting
+  - selfheal.delivery.wishes
+  - selfheal.delivery.wishes.back
 attributes:
   action:
     support: full
@@ -46,18 +47,6 @@ attributes:
 requirements:
   - helm 3.13 or newer, of major version 3, where the task runs
 options:
-  service:
-    description: The service that is changed, as the ledger knows it. Always needed.
-    type: str
-  lease:
-    description:
-      - The lease on the service, as M(selfheal.delivery.rollout) returned it, when this is part of O(rollout).
-      - Without it the task takes the service's lease for itself, and is refused while a rollout is unfinished.
-    type: dict
-  lease_ttl:
-    description: Seconds that the lease outlives the last sign of its holder.
-    type: float
-    default: 60.0
   name:
     description: The name of the Helm release.
     type: str
@@ -72,7 +61,6 @@ options:
         digit first. At most 63 characters, of which each C(_), C(+) and C(~) counts as three.
       - Required for O(state=deployed) and O(state=promoted).
       - With O(state=known_good), the release that has to be left, even if it is known good.
-    type: str
   state:
     description:
       - V(deployed) installs or upgrades to O(chart) with O(values). Nothing is done when O(release) runs already. The
@@ -132,51 +120,17 @@ options:
   binary_path:
     description: The helm to run. By default the one on the C(PATH).
     type: path
-  version:
-    description: The version as people say it. Defaults to O(release).
-    type: str
-  by:
-    description: Who deploys. Defaults to the user that runs the task.
-    type: str
-  rollback:
-    description:
-      - Whether O(release) may be rolled back, stored with it. A V(blocked) release, such as one with a migration that
-        cannot be undone, is only left by the O(undo) of the rollout that brought it.
-      - Defaults to what is stored, and to V(allowed) for a new release.
-    type: str
-    choices: [allowed, blocked]
   to:
     description:
-      - The release to go back to with O(state=known_good). It must be known good here and not bad; with O(undo=true) it
-        is enough that Helm has it and that it was rolled out whole.
+      - The release to go back to. It must be known good here and not bad; with O(undo=true) it is enough that Helm
+        has it and that it was rolled out whole.
       - Without O(rollout) and O(release) it is a person's wish, and a known good current release is left for it too.
-    type: str
   mark_bad:
     description:
-      - Marks the release that O(state=known_good) leaves as bad, with this reason, of which the cluster keeps about 200
+      - When going back, marks the release that is left as bad, with this reason, of which the cluster keeps about 200
         characters. It is not gone back to.
-    type: str
-  undo:
-    description:
-      - This is the undo of O(rollout), which did not finish. Only a release that this rollout brought here, or the
-        one that O(release) names, is left.
-    type: bool
-    default: false
   keep:
     description: Not used here. O(history_max) says how many revisions Helm keeps.
-    type: int
-    default: 5
-  rollout:
-    description: The id of the rollout that this change belongs to, kept with the revision. Needed with O(lease).
-    type: str
-  before:
-    description: What ran here before the rollout, by its intent. Kept with the revision.
-    type: str
-  token:
-    description:
-      - The fencing token of O(lease), kept with the revision. A token lower than the highest one that was seen there
-        is refused, and nothing changes. Never set it yourself.
-    type: int
 seealso:
   - module: selfheal.delivery.helm_release_info
   - module: selfheal.delivery.rollout
