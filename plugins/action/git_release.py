@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.git_options import ARGUMENTS
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.git.options import ARGUMENTS
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import REQUIRED_IF
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import Facts
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._record import RecordedAction, spec_of

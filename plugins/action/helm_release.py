@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm_options import ARGUMENTS, REQUIRED_IF, packed
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm.options import ARGUMENTS, REQUIRED_IF, packed
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import Facts
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._record import RecordedAction, spec_of
 

@@ -397,7 +397,7 @@ from typing import NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.argo_options import ARGUMENTS, change
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.argo.options import ARGUMENTS, change
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import REQUIRED_IF
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.run import run_change
 

@@ -260,7 +260,7 @@ from typing import NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.git_options import ARGUMENTS, change, secrets
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.git.options import ARGUMENTS, change, secrets
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import REQUIRED_IF
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.run import run_change
 

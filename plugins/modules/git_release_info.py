@@ -191,7 +191,7 @@ from typing import NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.git_options import INFO_ARGUMENTS, secrets, see
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.git.options import INFO_ARGUMENTS, secrets, see
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.run import run
 
 

@@ -224,7 +224,7 @@ from typing import NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm_options import ARGUMENTS, REQUIRED_IF, change
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm.options import ARGUMENTS, REQUIRED_IF, change
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.run import run_change
 
 

@@ -184,7 +184,7 @@ from typing import NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm_options import INFO_ARGUMENTS, look
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm.options import INFO_ARGUMENTS, look
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.run import run_change
 
 

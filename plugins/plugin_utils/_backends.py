@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Mapping, Tuple
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm_options import packed
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm.options import packed
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.connection import CONNECTION
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import CONTROLLER, WISHES
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError

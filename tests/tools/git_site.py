@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act import git_options
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.git import options as git_options
 
 DEFAULTS: Dict[str, Any] = {
     "state": "deployed",

@@ -12,7 +12,7 @@ from typing import Any, Dict, List
 from cluster import Cluster
 from go_tool import go_tool
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act import helm_options
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm import options as helm_options
 
 TEMPLATE = """
 apiVersion: apps/v1

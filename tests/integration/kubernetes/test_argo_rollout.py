@@ -13,16 +13,16 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping
 import pytest
 from cluster import Cluster, rollout, service
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.api import Conflict
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.argo import ArgoBackend
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.argo_hands import ArgoHow, Hands
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.argo_options import (
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.argo.backend import ArgoBackend
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.argo.hands import ArgoHow, Hands
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.argo.options import (
     backend_of,
     look,
     outcome_of,
     pod_lister,
 )
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.argo_run import ArgoOutcome
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.argo.run import ArgoOutcome
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.api import Conflict
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.names import Kind
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.workload import Target
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.model import Rollback

@@ -11,7 +11,7 @@ from cluster import Cluster, rollout, service
 from kube_shop import KubeShop, images, uids
 from traffic import traffic
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube import argo_options
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.argo import options as argo_options
 
 # with a route of its own kind, Argo lets the stable pods be while a canary runs beside them
 CANARY = {

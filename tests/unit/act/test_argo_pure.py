@@ -8,16 +8,15 @@ from typing import Any, Dict, List
 
 import pytest
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube import argo_status as status
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube import argo_steps as steps
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.argo_template import (
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.argo import status, steps
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.argo.template import (
     alike,
     covers,
     original,
     same_but_false,
     wished,
 )
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.argo_view import view_of
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.argo.view import view_of
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.marks import (
     journal_of,
     release_mark,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.git_address import (
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.git.address import (
     Address,
     address,
     branch_name,
@@ -18,7 +18,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._act.git_address
     plain,
     subfolder,
 )
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.git_options import secrets
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.git.options import secrets
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
 
 

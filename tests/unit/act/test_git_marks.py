@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.git_errors import Moved, gone_wrong, refused
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.git_marks import (
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.git.errors import Moved, gone_wrong, refused
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.git.marks import (
     Mark,
     View,
     mark,

@@ -11,7 +11,7 @@ from typing import Dict
 
 import pytest
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm_cli import Helm, Pace, Way, binary_of, way_of
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm.cli import Helm, Pace, Way, binary_of, way_of
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, PlaceError
 
 

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act import helm_labels, helm_plan
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm_errors import bare, refused, unready
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm_history import History, Revision
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm_options import packed
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm import labels as helm_labels
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm import plan as helm_plan
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm.errors import bare, refused, unready
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm.history import History, Revision
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm.options import packed
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.model import Bad, Good, Journal, Release, Rollback
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, PlaceError
 

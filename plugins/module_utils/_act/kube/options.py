@@ -209,7 +209,7 @@ def _standing(core: DeploymentBackend) -> _Told:
 def look(params: Mapping[str, object]) -> Dict[str, object]:
     """What module `kubernetes_rollout_info` tells; reads only."""
     if text(params, "kind") == "Rollout":
-        from .argo_options import look as look_at_rollout
+        from ..argo.options import look as look_at_rollout
 
         return look_at_rollout(params)
     backend = backend_of(params)

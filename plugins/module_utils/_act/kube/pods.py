@@ -16,7 +16,7 @@ def lister(params: Mapping[str, object]) -> Lister:
     It raises a PlaceError when the cluster cannot be asked.
     """
     if params.get("kind") == "Rollout":
-        from .argo_options import pod_lister
+        from ..argo.options import pod_lister
 
         return pod_lister(params)
     from .options import backend_of, live_pods

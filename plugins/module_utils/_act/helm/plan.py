@@ -7,11 +7,11 @@ from __future__ import annotations
 import time
 from typing import Dict, Optional, Tuple
 
-from .._errors import PlaceError
-from . import plan
-from .helm_history import History, Revision
-from .helm_labels import GOOD_WAS, GOOD_WAS_REVISION, encode, journal_facts
-from .model import KNOWN_GOOD, Rollback, Situation
+from ..._errors import PlaceError
+from .. import plan
+from ..model import KNOWN_GOOD, Rollback, Situation
+from .history import History, Revision
+from .labels import GOOD_WAS, GOOD_WAS_REVISION, encode, journal_facts
 
 
 def overtaken(history: History, wish: Rollback) -> Optional[PlaceError]:

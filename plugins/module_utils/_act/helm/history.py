@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Dict, List, Mapping, Optional, Tuple
 
-from .helm_errors import bare
-from .helm_labels import (
+from ..model import DEPLOYED, FAILED, KNOWN_GOOD, SETTLED, SWITCHING, Journal, Release, Situation
+from .errors import bare
+from .labels import (
     GOOD_WAS,
     GOOD_WAS_REVISION,
     REVISION,
@@ -27,7 +28,6 @@ from .helm_labels import (
     token_of,
     unnamed,
 )
-from .model import DEPLOYED, FAILED, KNOWN_GOOD, SETTLED, SWITCHING, Journal, Release, Situation
 
 # Helm's own words for the state of a revision
 RUNS = "deployed"

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from typing import Dict, Iterator, Mapping, Optional, Tuple
 from urllib.parse import unquote
 
-from .._errors import OptionError
-from .durable import Checkpoint, nowhere
-from .git import Author, GitBackend, look, never
-from .git_address import address, branch_name, person, subfolder
-from .git_branch import Branch, Reader
-from .git_repository import opened
-from .model import KNOWN_GOOD, PROMOTED, Outcome, number, text
-from .wishes import CONTROLLER, WISHES, Spec, deploy_of, promote_of, rollback_of
+from ..._errors import OptionError
+from ..durable import Checkpoint, nowhere
+from ..model import KNOWN_GOOD, PROMOTED, Outcome, number, text
+from ..wishes import CONTROLLER, WISHES, Spec, deploy_of, promote_of, rollback_of
+from .address import address, branch_name, person, subfolder
+from .backend import Author, GitBackend, look, never
+from .branch import Branch, Reader
+from .repository import opened
 
 _WHERE: Spec = {
     "repository": {"type": "str", "required": True},

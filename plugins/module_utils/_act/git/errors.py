@@ -7,8 +7,8 @@ from __future__ import annotations
 import re
 from typing import Callable, List, Sequence, Tuple
 
-from .._errors import DeliveryError, OptionError, PlaceError, nearest
-from .git_address import plain
+from ..._errors import DeliveryError, OptionError, PlaceError, nearest
+from .address import plain
 
 _MISSING_REF = re.compile(r"couldn't find remote ref", re.IGNORECASE)
 _MOVED = re.compile(

@@ -8,15 +8,14 @@ from dataclasses import replace
 from typing import Any, Dict, Optional
 
 from ..._errors import OptionError, PlaceError
+from ..kube.marks import release_of
+from ..kube.revisions import Revision
+from ..kube.workload import changed_keys, images_of, refuse_paused, template_of
 from ..model import DEPLOYED, SWITCHING, Deploy, Journal, Release
-from . import argo_status as status
-from . import argo_steps as steps
-from .argo_hands import Sight
-from .argo_run import Run
-from .argo_template import alike, wished
-from .marks import release_of
-from .revisions import Revision
-from .workload import changed_keys, images_of, refuse_paused, template_of
+from . import status, steps
+from .hands import Sight
+from .run import Run
+from .template import alike, wished
 
 
 def bring(run: Run, wish: Deploy) -> None:

@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
 
 from ..._errors import DeliveryError, OptionError, PlaceError, nearest
+from ..kube.api import JSON_PATCH, MERGE, Api, Conflict, Forbidden, NotFound
+from ..kube.follow import Follow, State
+from ..kube.marks import notes_of, owner_uid, release_mark
+from ..kube.names import JOURNAL, KINDS, PREFIX, TOKEN, path_of
+from ..kube.revisions import Revision
+from ..kube.workload import Target, is_paused, last_change, pins, pointer, selector_of
+from ..kube.workload_steps import How
 from ..model import Release
-from . import argo_status
-from .api import JSON_PATCH, MERGE, Api, Conflict, Forbidden, NotFound
-from .argo_template import same_but_false
-from .argo_view import ArgoView, of_revision, view_of
-from .follow import Follow, State
-from .marks import notes_of, owner_uid, release_mark
-from .names import JOURNAL, KINDS, PREFIX, TOKEN, path_of
-from .revisions import Revision
-from .workload import Target, is_paused, last_change, pins, pointer, selector_of
-from .workload_steps import How
+from . import status as argo_status
+from .template import same_but_false
+from .view import ArgoView, of_revision, view_of
 
 Object = Mapping[str, Any]
 Operations = List[Dict[str, object]]

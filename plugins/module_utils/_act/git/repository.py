@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from .._errors import OptionError, PlaceError
-from .git_address import Address, plain
-from .git_errors import gone_wrong, refused
+from ..._errors import OptionError, PlaceError
+from .address import Address, plain
+from .errors import gone_wrong, refused
 
 TREE = "040000"
 COMMIT_ID = re.compile(r"[0-9a-f]{7,40}")

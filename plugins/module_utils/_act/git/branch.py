@@ -8,10 +8,10 @@ import re
 from dataclasses import dataclass, replace
 from typing import List, Sequence
 
-from .._errors import OptionError, PlaceError, nearest
-from .git_address import plain
-from .git_marks import View, mark, number_of, prefix
-from .git_repository import COMMIT_ID, Commit, Repository
+from ..._errors import OptionError, PlaceError, nearest
+from .address import plain
+from .marks import View, mark, number_of, prefix
+from .repository import COMMIT_ID, Commit, Repository
 
 
 @dataclass(frozen=True)

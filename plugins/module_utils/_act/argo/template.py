@@ -14,9 +14,9 @@ from decimal import Decimal
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ..._errors import OptionError, nearest
-from .argo_status import HASH
-from .images import image_of
-from .workload import images_of
+from ..kube.images import image_of
+from ..kube.workload import images_of
+from .status import HASH
 
 Object = Mapping[str, Any]
 

@@ -14,14 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Callable, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple
 
-from .._errors import DeliveryError, PlaceError
-from . import plan
-from .durable import Checkpoint, nowhere
-from .git_address import plain
-from .git_branch import Reader
-from .git_errors import Moved
-from .git_marks import Mark, View
-from .model import (
+from ..._errors import DeliveryError, PlaceError
+from .. import plan
+from ..durable import Checkpoint, nowhere
+from ..model import (
     DEPLOYED,
     KNOWN_GOOD,
     PROMOTED,
@@ -33,6 +29,10 @@ from .model import (
     Situation,
     release_id,
 )
+from .address import plain
+from .branch import Reader
+from .errors import Moved
+from .marks import Mark, View
 
 _LOOK = "Deploy it as a release of its own, or take it back, or go back over it with state=known_good without release"
 TRIES = 5  # how often a push that came too late is decided again

@@ -9,14 +9,14 @@ from typing import Any, Mapping, Optional, Tuple
 
 from ..._errors import OptionError, PlaceError
 from .. import plan
+from ..kube.images import differences, pinned, recorded, running
+from ..kube.marks import release_of
+from ..kube.revisions import Revision, previous_of
+from ..kube.workload import same
 from ..model import KNOWN_GOOD, SWITCHING, Bad, Good, Journal, Release, Rollback
-from . import argo_status as status
-from .argo_hands import Operations, Sight
-from .argo_run import Run
-from .images import differences, pinned, recorded, running
-from .marks import release_of
-from .revisions import Revision, previous_of
-from .workload import same
+from . import status
+from .hands import Operations, Sight
+from .run import Run
 
 
 @dataclass(frozen=True)

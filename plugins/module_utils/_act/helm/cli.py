@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from .._errors import OptionError, PlaceError
-from .helm_errors import refused
-from .kube.connection import settled
+from ..._errors import OptionError, PlaceError
+from ..kube.connection import settled
+from .errors import refused
 
 _GRACE = 60.0  # seconds that helm has beyond its own time-out, for hooks and for the API server
 _MOST = 256  # revisions that helm tells

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 from urllib.parse import quote
 
-from .._errors import OptionError, PlaceError, nearest
-from .helm_labels import Labels, change, epoch, ours
-from .kube.api import Api, Conflict, Forbidden
-from .kube.connection import Access
-from .kube.names import path_of
+from ..._errors import OptionError, PlaceError, nearest
+from ..kube.api import Api, Conflict, Forbidden
+from ..kube.connection import Access
+from ..kube.names import path_of
+from .labels import Labels, change, epoch, ours
 
 # objects without their content; a list can only be asked for as a list, and one object only as one
 _METADATA = "application/json;as=PartialObjectMetadata{};v=v1;g=meta.k8s.io"

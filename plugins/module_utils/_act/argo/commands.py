@@ -8,10 +8,9 @@ import time
 from typing import Any, Callable, Dict, Mapping
 
 from ..._errors import PlaceError
-from . import argo_status as status
-from . import argo_steps as steps
-from .argo_hands import Sight
-from .argo_run import Run
+from . import status, steps
+from .hands import Sight
+from .run import Run
 
 Object = Mapping[str, Any]
 

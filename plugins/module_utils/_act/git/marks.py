@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Dict, FrozenSet, Mapping, Optional, Tuple
 
-from .model import (
+from ..model import (
     DEPLOYED,
     KNOWN_GOOD,
     PROMOTED,
@@ -30,7 +30,7 @@ from .model import (
     number,
     text,
 )
-from .wishes import whole
+from ..wishes import whole
 
 _NAME = re.compile(r"(\d{6,12})\Z")
 

@@ -8,22 +8,22 @@ from typing import Any, Callable, Dict, List, Mapping
 
 from ..._errors import OptionError
 from .. import plan
+from ..kube.api import Api
+from ..kube.connection import CONNECTION, access
+from ..kube.marks import name_of, owner_uid
+from ..kube.names import object_name
+from ..kube.progress import ready, restarts_of, started_at
+from ..kube.revisions import epoch
+from ..kube.workload import images_of, is_paused
 from ..model import KNOWN_GOOD, PROMOTED, STATES, text
 from ..wishes import CONTROLLER, WISHES, Spec, deploy_of, promote_of, rollback_of, whole
-from .api import Api
-from .argo import ArgoBackend
-from .argo_commands import COMMANDS
-from .argo_hands import ArgoHow, Hands, target_of
-from .argo_run import ArgoOutcome
-from .argo_status import told
-from .argo_steps import pauses, share_of
-from .argo_view import ArgoView
-from .connection import CONNECTION, access
-from .marks import name_of, owner_uid
-from .names import object_name
-from .progress import ready, restarts_of, started_at
-from .revisions import epoch
-from .workload import images_of, is_paused
+from .backend import ArgoBackend
+from .commands import COMMANDS
+from .hands import ArgoHow, Hands, target_of
+from .run import ArgoOutcome
+from .status import told
+from .steps import pauses, share_of
+from .view import ArgoView
 
 IGNORE, READ = "ignore", "read"
 ARGUMENTS: Spec = {

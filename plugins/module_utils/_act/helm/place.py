@@ -11,12 +11,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Dict, Mapping, Protocol
 
-from .._errors import PlaceError
-from .helm_cli import Chart, Helm
-from .helm_history import REMOVED, RUNS, History, Revision
-from .helm_labels import Labels, epoch
-from .helm_store import Store, Stored
-from .kube.names import PREFIX
+from ..._errors import PlaceError
+from ..kube.names import PREFIX
+from .cli import Chart, Helm
+from .history import REMOVED, RUNS, History, Revision
+from .labels import Labels, epoch
+from .store import Store, Stored
 
 _LOOKS = 3
 

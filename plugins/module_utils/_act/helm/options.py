@@ -10,16 +10,16 @@ import re
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
-from .._errors import OptionError
-from . import plan
-from .helm import HelmBackend
-from .helm_cli import Chart, Helm, Pace, binary_of, way_of
-from .helm_place import Changes, Eyes, Hands, NoHands
-from .helm_store import Store
-from .kube.connection import CONNECTION, access
-from .kube.names import object_name
-from .model import KNOWN_GOOD, PROMOTED, Outcome, number, text
-from .wishes import CONTROLLER, WISHES, Spec, deploy_of, promote_of, rollback_of, whole
+from ..._errors import OptionError
+from .. import plan
+from ..kube.connection import CONNECTION, access
+from ..kube.names import object_name
+from ..model import KNOWN_GOOD, PROMOTED, Outcome, number, text
+from ..wishes import CONTROLLER, WISHES, Spec, deploy_of, promote_of, rollback_of, whole
+from .backend import HelmBackend
+from .cli import Chart, Helm, Pace, binary_of, way_of
+from .place import Changes, Eyes, Hands, NoHands
+from .store import Store
 
 _WHERE: Spec = {
     **CONNECTION,

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import Dict, Iterator, Sequence, Tuple
 
-from .._errors import PlaceError
+from ..._errors import PlaceError
 
 _LONGEST = 500
 # the API server quotes what it refuses, and that is the user's

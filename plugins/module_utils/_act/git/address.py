@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Tuple
 from urllib.parse import urlsplit, urlunsplit
 
-from .._errors import OptionError
+from ..._errors import OptionError
 
 SCHEMES = ("https", "http", "ssh", "git", "file")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

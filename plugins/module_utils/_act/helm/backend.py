@@ -18,26 +18,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from .._errors import DeliveryError, OptionError, PlaceError
-from . import content, helm_plan, plan
-from .helm_cli import Chart
-from .helm_history import REMOVED, RUNS, History, Revision
-from .helm_labels import (
-    CONTENT,
-    REVISION,
-    SALT,
-    TOKEN,
-    Labels,
-    encode,
-    fits,
-    fresh,
-    how_it_came,
-    journal_labels,
-    release_labels,
-    unnamed,
-)
-from .helm_place import Changes, Eyes
-from .model import (
+from ..._errors import DeliveryError, OptionError, PlaceError
+from .. import content, plan
+from ..model import (
     DEPLOYED,
     KNOWN_GOOD,
     SWITCHING,
@@ -51,6 +34,24 @@ from .model import (
     Rollback,
     Situation,
 )
+from . import plan as helm_plan
+from .cli import Chart
+from .history import REMOVED, RUNS, History, Revision
+from .labels import (
+    CONTENT,
+    REVISION,
+    SALT,
+    TOKEN,
+    Labels,
+    encode,
+    fits,
+    fresh,
+    how_it_came,
+    journal_labels,
+    release_labels,
+    unnamed,
+)
+from .place import Changes, Eyes
 
 _DIGITS = 40  # hexadecimal digits of a content's digest that are kept
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Dict, Iterable, Mapping, Optional, Tuple
 
+from ..kube.marks import journal_of, name_of, notes_of, owner_uid, pending_of, release_of, token_of
+from ..kube.revisions import Revision, View, epoch
+from ..kube.workload import digest_of, template_of
 from ..model import FAILED, KNOWN_GOOD, SETTLED, Good, Journal, Release, Situation
-from .argo_status import PAUSED, current_hash, healthy, invalid, observed, phase, stable_hash, template_hash
-from .argo_template import covers, normal, original
-from .marks import journal_of, name_of, notes_of, owner_uid, pending_of, release_of, token_of
-from .revisions import Revision, View, epoch
-from .workload import digest_of, template_of
+from .status import PAUSED, current_hash, healthy, invalid, observed, phase, stable_hash, template_hash
+from .template import covers, normal, original
 
 Object = Mapping[str, Any]
 

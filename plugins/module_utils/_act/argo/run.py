@@ -12,17 +12,16 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
 from ..._errors import PlaceError
 from .. import plan
+from ..kube.marks import journal_of, workload_marks
+from ..kube.names import CHANGE_CAUSE, TOKEN
+from ..kube.progress import trouble_of
+from ..kube.revisions import Revision
+from ..kube.workload import digest_of, gitops_warning, images_of, is_paused, refuse_owned, template_of
 from ..model import FAILED, Journal, Outcome, Release
-from . import argo_status as status
-from . import argo_steps as steps
-from .argo_hands import Hands, Operations, Sight
-from .argo_template import normal, same_but_false
-from .argo_view import ArgoView
-from .marks import journal_of, workload_marks
-from .names import CHANGE_CAUSE, TOKEN
-from .progress import trouble_of
-from .revisions import Revision
-from .workload import digest_of, gitops_warning, images_of, is_paused, refuse_owned, template_of
+from . import status, steps
+from .hands import Hands, Operations, Sight
+from .template import normal, same_but_false
+from .view import ArgoView
 
 Object = Mapping[str, Any]
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..._errors import PlaceError
+from ..kube.images import images_mark, running
+from ..kube.workload import refuse_paused
 from ..model import FAILED, Good, Promote
-from . import argo_status as status
-from .argo_hands import Sight
-from .argo_run import Run
-from .images import images_mark, running
-from .workload import refuse_paused
+from . import status
+from .hands import Sight
+from .run import Run
 
 
 def expect(run: Run, release: str) -> None:

@@ -15,13 +15,13 @@ from typing import Callable, Iterator, Optional, Sequence
 from ..._errors import DeliveryError, PlaceError
 from .. import plan
 from ..model import Deploy, Promote, Release, Rollback, release_id
-from . import argo_status as status
-from .argo_back import go_back
-from .argo_commands import COMMANDS
-from .argo_deploy import bring
-from .argo_hands import Hands
-from .argo_promote import expect, praise, promote_fully
-from .argo_run import ArgoOutcome, Run
+from . import status
+from .back import go_back
+from .commands import COMMANDS
+from .deploy import bring
+from .hands import Hands
+from .promote import expect, praise, promote_fully
+from .run import ArgoOutcome, Run
 
 
 class ArgoBackend:

@@ -16,9 +16,9 @@ import re
 import time
 from typing import Dict, List, Mapping, Optional
 
-from .._errors import OptionError
-from .kube.names import PREFIX
-from .model import Bad, Good, Journal, Release, release_id
+from ..._errors import OptionError
+from ..kube.names import PREFIX
+from ..model import Bad, Good, Journal, Release, release_id
 
 REVISION = "revision"
 TOKEN = "token"
