@@ -156,11 +156,13 @@ def _traffic(options: Facts, policy: Policy, states: Mapping[str, Mapping[str, A
     wanted = plain(options["traffic_steps"])
     given = None if wanted == "auto" else wanted if isinstance(wanted, list) else [wanted]
     backend_options = policy.plain.get("backend_options")
-    told = backend_options.get("strategy") if isinstance(backend_options, Mapping) else None
-    strategy = str(told or "canary")
-    shared = policy.by_pods and strategy == "canary"
+    own = backend_options if isinstance(backend_options, Mapping) else {}
+    strategy, kind = str(own.get("strategy") or "canary"), str(own.get("kind") or "Deployment")
+    # only beside a Deployment can another one stand; a Rollout has no option kind
+    shared = policy.by_pods and strategy == "canary" and kind == "Deployment"
     if given and not shared:
-        how = f"strategy {strategy}" if policy.by_pods else f"backend {policy.backend}"
+        how = f"strategy {strategy}" if strategy != "canary" else f"backend {policy.backend}"
+        how = f"a {kind}" if policy.by_pods and kind != "Deployment" else how
         raise OptionError(f"{how} cannot give a release a share of a place's traffic", mend="Remove traffic_steps")
     if given is not None or not shared:
         return given or ()
