@@ -30,13 +30,17 @@ description:
     name of that object. O(state=promoted_step) and the other commands work on the latter.
   - Needs the rights to get, list, watch and patch C(rollouts) and C(replicasets), to patch C(rollouts/status), and to
     list and watch C(pods). O(analysis=read) also needs to list C(analysisruns) and C(experiments).
-  - The lease of O(rollout) is kept alive from the controller while this runs, and every change is written to the ledger
-    first. Only the undo of an unfinished rollout goes on without the ledger; it is kept in the journal.
 extends_documentation_fragment:
   - selfheal.delivery.attributes
   - selfheal.delivery.attributes.action
   - selfheal.delivery.ledger
   - selfheal.delivery.kubernetes
+  - selfheal.delivery.acting
+  - selfheal.delivery.wishes
+  - selfheal.delivery.wishes.back
+  - selfheal.delivery.workload
+  - selfheal.delivery.workload.pod_template
+  - selfheal.delivery.workload.change
 attributes:
   action:
     support: full
@@ -52,33 +56,8 @@ attributes:
     details:
       - But for O(state=restarted) and O(state=promoted_step).
 options:
-  service:
-    description: The service that is changed, as the ledger knows it. Always needed.
-    type: str
-  lease:
-    description:
-      - The lease on the service, as M(selfheal.delivery.rollout) returned it, when this is part of O(rollout).
-      - Without it the task takes the service's lease for itself, and is refused while a rollout is unfinished.
-    type: dict
-  lease_ttl:
-    description: Seconds that the lease outlives the last sign of its holder.
-    type: float
-    default: 60.0
-  namespace:
-    description: The namespace that it is in.
-    type: str
-    required: true
   name:
     description: The name of the C(Rollout).
-    type: str
-    required: true
-  release:
-    description:
-      - The id of the release, one version of what is deployed. 1 to 128 letters, digits and C(. _ + ~ -), with a letter
-        or a digit first.
-      - Required for O(state=deployed) and O(state=promoted).
-      - With O(state=known_good), the release that has to be left, even if it is known good.
-    type: str
   state:
     description:
       - V(deployed) changes the pod template to O(release) by O(images) and O(patch), and waits until it pauses with
@@ -98,18 +77,12 @@ options:
     type: str
     choices: [deployed, known_good, promoted, promoted_step, aborted, retried, paused, resumed, restarted]
     default: deployed
-  images:
-    description:
-      - Containers and their images in O(release). In an image C({release}) stands for the release's id.
-      - Containers that only initialize can be named too. The others keep their images.
-      - Without this and O(patch), the pod template is the one that O(release) has already, else the one that runs.
-    type: dict
-    default: {}
   patch:
     description:
       - What is laid over the pod template, which is C(spec.template) of the C(Rollout), with C(metadata) and C(spec).
       - A null removes a key. Containers, their environment and ports, volumes and mounts are merged by their names, an
         item with C($patch=delete) is removed, and any other list is replaced.
+      - Without this and O(images), the pod template is the one that O(release) has already, else the one that runs.
     type: dict
     default: {}
   share:
@@ -134,7 +107,6 @@ options:
     default: false
   change_cause:
     description: What the annotation C(kubernetes.io/change-cause) says of the change.
-    type: str
   analysis:
     description:
       - What to do with the results of Argo's own C(AnalysisRun) and C(Experiment) objects for O(release).
@@ -149,83 +121,8 @@ options:
       - Wait until it is done. Pods that cannot start fail the task at once, and so do C(Degraded),
         C(ProgressDeadlineExceeded) and C(InvalidSpec).
       - Without waiting it only waits for Argo to take the change up.
-    type: bool
-    default: true
-  timeout:
-    description: Seconds to wait. After them the task fails and says how far it came.
-    type: float
-    default: 300.0
-  on_digest_change:
-    description:
-      - What a rollback does about tags, which may hold other content than at the promotion. The digests that ran are
-        recorded on the C(ReplicaSet) when it is promoted.
-      - V(warn) waits, compares, and warns with container, tag, and both digests. It needs O(wait=true).
-      - V(refuse) never runs other content. Images by tag are replaced by the digests that were recorded. Where not
-        exactly one digest was recorded, nothing is changed and the task fails.
-    type: str
-    choices: [warn, refuse]
-    default: warn
-  on_gitops:
-    description:
-      - What to do when a GitOps controller (Argo CD, Flux, Rancher Fleet) keeps the C(Rollout) as it is in Git, by its
-        labels, annotations or field managers. It would undo the change.
-    type: str
-    choices: [warn, refuse]
-    default: warn
-  template:
-    description:
-      - The pod template of the release O(to), to go back to it although Argo has pruned its C(ReplicaSet). The
-        promotion returned it, and the ledger keeps it with the outcome of that task.
-      - Not used while the C(ReplicaSet) is there.
-    type: dict
-  record_template:
-    description: Whether O(state=promoted) returns the pod template, which the ledger then keeps.
-    type: bool
-    default: true
-  version:
-    description: The version as people say it. Defaults to O(release).
-    type: str
-  by:
-    description: Who deploys. Defaults to the user that the module runs as.
-    type: str
-  rollback:
-    description:
-      - Whether O(release) may be rolled back, stored with it. A V(blocked) release, such as one with a migration that
-        cannot be undone, is only left by the O(undo) of the rollout that brought it.
-      - Defaults to what is stored, and to V(allowed) for a new release.
-    type: str
-    choices: [allowed, blocked]
-  to:
-    description:
-      - The release to go back to with O(state=known_good). It must be known good here and not bad; with O(undo=true) it
-        is enough that it is here.
-      - Without O(rollout) and O(release) it is a person's wish, and a known good current release is left for it too.
-    type: str
-  mark_bad:
-    description: Marks the release that O(state=known_good) leaves as bad, with this reason. It is not gone back to.
-    type: str
-  undo:
-    description:
-      - This is the undo of O(rollout), which did not finish. Only a release that this rollout brought here, or the
-        one that O(release) names, is left.
-    type: bool
-    default: false
   keep:
     description: For the places that keep releases themselves. Argo keeps C(revisionHistoryLimit) C(ReplicaSet) objects.
-    type: int
-    default: 5
-  rollout:
-    description:
-      - The id of the rollout that this change belongs to. Kept in the journal on the C(Rollout). Needed with O(lease).
-    type: str
-  before:
-    description: What ran here before the rollout, by its intent. Kept in the journal.
-    type: str
-  token:
-    description:
-      - The fencing token of O(lease), which is kept on the C(Rollout). A token lower than the highest one that was seen
-        there is refused, and nothing changes. Never set it yourself.
-    type: int
 seealso:
   - module: selfheal.delivery.kubernetes_rollout
   - module: selfheal.delivery.kubernetes_rollout_info
