@@ -62,8 +62,11 @@ def known_services(ledger: Ledger) -> List[str]:
 
 
 def _failed(rollout: Rollout) -> bool:
-    bake = rollout.outcome.get("bake")
-    return isinstance(bake, Mapping) and bake.get("verdict") == "fail"
+    """By the verdict of the play that undid it, or by the one that was recorded before its controller died."""
+    told, kept = rollout.outcome.get("bake"), rollout.progress.get("bake")
+    if isinstance(told, Mapping) and told.get("verdict") == "fail":
+        return True
+    return isinstance(kept, Mapping) and kept.get("phase") == "failed" and kept.get("reason") != "aborted"
 
 
 def _recorded(ledger: Ledger, rollout: Rollout) -> Dict[str, Dict[str, Any]]:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping
+from typing import Any, Dict, Iterator, Mapping, Optional
 
 import pytest
 
@@ -77,3 +77,17 @@ def test_a_release_is_bad_by_its_last_test_alone(story: Story) -> None:
     assert found_bad(story.ledger, "test/shop", "1.0.0") is None
     story.rollout("2.0.0", "done")
     assert found_bad(story.ledger, "test/shop", "2.0.0") is None
+
+
+@pytest.mark.parametrize("reason, why", [("worse_than_baseline", "its gates failed"), ("aborted", None)])
+def test_a_verdict_whose_controller_died_before_it_could_undo_counts(
+    story: Story, reason: str, why: Optional[str]
+) -> None:
+    what = rollouts.Begin("test/shop", "2.0.0", "canary", {"fleet": ["eu"]})
+    rollout, lease = rollouts.begin(story.ledger, what, holder="run", actor="ada", ttl=30, now=100.0)
+    bake = {"bake": {"phase": "failed", "reason": reason}}
+    lease, _commands = story.ledger.look(lease, rollout.id, bake, ttl=30, now=101.0, after=0)
+    # reconcile has no verdict of its own
+    outcome: Mapping[str, object] = {"bake": {}}
+    rollouts.close(story.ledger, lease, rollout.id, state="undone", outcome=outcome, actor="ada", now=102.0)
+    assert found_bad(story.ledger, "test/shop", "2.0.0") == why
