@@ -303,6 +303,9 @@ def test_blue_green_has_a_preview_and_no_share(place: Place) -> None:
     place.do("deployed", "3.0.0")
     promoted = place.do("promoted", "3.0.0")
     assert (promoted.phase, promoted.share, promoted.stable) == ("Healthy", 100, "3.0.0")
+    # as the task `release` asks, where nobody walks through shares
+    whole = place.do("deployed", "4.0.0", share=100)
+    assert (whole.phase, whole.share, whole.stable) == ("Healthy", 100, "4.0.0")
 
 
 def test_the_api_server_restarts_while_it_waits(place: Place) -> None:

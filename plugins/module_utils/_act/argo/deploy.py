@@ -51,7 +51,7 @@ def _hold(run: Run) -> Optional[steps.Pause]:
         return None
     if not run.how.wait:
         raise OptionError("share needs wait, because earlier pauses are promoted on the way to it")
-    if share == 100 and steps.canary(run.rollout) is not None:
+    if share == 100:
         return None
     hold = steps.hold_at(run.rollout, share)
     if hold.share > share:
