@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Mapping, Tuple
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm.options import packed
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.connection import CONNECTION
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import CONTROLLER, WISHES
-from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
+from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, nearest
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import Facts, plain
 
 _CLUSTER = tuple(name for option, spec in CONNECTION.items() for name in (option, *spec.get("aliases", ())))
@@ -46,6 +47,8 @@ MODULES: Mapping[str, BackendModules] = {
     ),
 }
 COLLECTION = "selfheal.delivery."
+# where the options of each backend's module are; only those of the one in use are loaded
+_ROOMS = {"deployment": "kube", "argo_rollout": "argo", "helm": "helm", "git": "git"}
 PLACEHOLDER = "{release}"
 
 
@@ -93,4 +96,11 @@ def _own(options: Facts) -> Facts:
         raise OptionError(
             f"backend_options has {', '.join(foreign)}, which the task itself says", mend="Remove it there"
         )
+    room = f"ansible_collections.selfheal.delivery.plugins.module_utils._act.{_ROOMS[options['backend']]}.options"
+    known = [
+        name for option, spec in import_module(room).ARGUMENTS.items() for name in (option, *spec.get("aliases", ()))
+    ]
+    for name in own:
+        if name not in known:
+            raise OptionError(f"backend {options['backend']} has no option {name!r}{nearest(name, known)}")
     return own
