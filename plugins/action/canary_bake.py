@@ -101,7 +101,8 @@ class ActionModule(ControllerAction):
             ledger = stack.enter_context(closing(ledger_from(options)))
             hands = Hands(ledger, (), say=_say, page=display.warning, ttl=options["lease_ttl"])
             if policy.by_pods:
-                crowd = Crowd(listers_of(options["group"], policy, places, task_vars), options["release"], _say)
+                listers = listers_of(options["group"], policy, places, task_vars)
+                crowd = Crowd(listers, options["release"], _say, switched=_switched(policy))
                 crowd.cast()
                 takers, pasts = self._crowd_sources(policy, crowd, stack, task_vars)
                 hands = replace(hands, takers=takers, pasts=pasts, cast=crowd.cast)
@@ -223,6 +224,11 @@ def _routed(policy: Policy, step: Mapping[str, Any]) -> float | None:
     options, shares = policy.plain.get("backend_options"), list((step.get("shares") or {}).values())
     routed = isinstance(options, Mapping) and options.get("route")
     return shares[0] / 100 if routed and len(shares) == 1 and shares[0] < 100 else None
+
+
+def _switched(policy: Policy) -> bool:
+    options = policy.plain.get("backend_options")
+    return isinstance(options, Mapping) and options.get("strategy") == "blue_green"
 
 
 def _would(options: Facts, policy: Policy) -> str:

@@ -41,8 +41,9 @@ class Pod:
 class Crowd:
     """The live pods of some places, as they were at the last look."""
 
-    def __init__(self, listers: Mapping[str, Lister], release: str, say: Say) -> None:
-        self._listers, self._release, self._say = listers, release, say
+    def __init__(self, listers: Mapping[str, Lister], release: str, say: Say, *, switched: bool = False) -> None:
+        """With `switched`, a place sends no request to its old pods any more: they are nothing to compare with."""
+        self._listers, self._release, self._say, self._switched = listers, release, say, switched
         self.pods: Tuple[Pod, ...] = ()
         self._blind = False
 
@@ -59,7 +60,9 @@ class Crowd:
             self._blind = True
             self._say(f"the pods cannot be listed, watching on with those known: {error.what}")
         canary = tuple(pod.key for pod in self.pods if pod.release == self._release)
-        return canary, tuple(pod.key for pod in self.pods if pod.release != self._release)
+        idle = {pod.place for pod in self.pods if self._switched and pod.release == self._release}
+        old = (pod for pod in self.pods if pod.release != self._release and pod.place not in idle)
+        return canary, tuple(pod.key for pod in old)
 
     def targets(self) -> List[Facts]:
         return [{"place": pod.key, "urls": [], "instance": pod.name} for pod in self.pods]
