@@ -15,6 +15,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.utils.display import Display
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
+from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.run import trace
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import (
     DeliveryError,
     LeaseError,
@@ -88,12 +89,11 @@ class ActionModule(ControllerAction):
             return self._looked(options, policy, task_vars)
         except Exception as error:  # whatever it was: a task that fails here would strand every place but the first
             display.vvv(traceback.format_exc())
-            msg = (
-                error.message
-                if isinstance(error, DeliveryError)
-                else f"the bake broke: {type(error).__name__}: {error}"
-            )
-            return {"changed": False, "next": UNDO, "verdict": "inconclusive", "reason": "error", "msg": msg}
+            broke = {"changed": False, "next": UNDO, "verdict": "inconclusive", "reason": "error"}
+            if isinstance(error, DeliveryError):
+                return {**broke, "msg": error.message}
+            # the text of an unexpected error may hold anything, also a URL with a password
+            return {**broke, "msg": f"the bake broke: {type(error).__name__}", "trace": trace(error)}
 
     def _looked(self, options: Facts, policy: Policy, task_vars: Facts) -> Facts:
         places = places_of(options["group"], task_vars)
@@ -220,10 +220,18 @@ def _arms(hands: Hands, step: Mapping[str, Any]) -> Tuple[Tuple[str, ...], Tuple
 
 
 def _routed(policy: Policy, step: Mapping[str, Any]) -> float | None:
-    """The share of requests that a route gives the canary; without a route, pods share them evenly."""
-    options, shares = policy.plain.get("backend_options"), list((step.get("shares") or {}).values())
-    routed = isinstance(options, Mapping) and options.get("route")
-    return shares[0] / 100 if routed and len(shares) == 1 and shares[0] < 100 else None
+    """The share of requests that routes give the canary, where every place has as many; pods alone share them evenly.
+
+    Where Argo makes a weight of whole pods it may be more, which is no mismatch.
+    """
+    options, shares = policy.plain.get("backend_options"), step.get("shares") or {}
+    routed = policy.backend == "argo_rollout" or (isinstance(options, Mapping) and options.get("route"))
+    if not routed or not shares or _switched(policy):
+        return None
+    places = [*step["canary"], *step["baseline"]]
+    given = [shares.get(place, 100.0 if place in step["canary"] else 0.0) for place in places]
+    share = sum(given) / len(given) / 100
+    return share if share < 1 else None
 
 
 def _switched(policy: Policy) -> bool:

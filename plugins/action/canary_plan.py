@@ -58,6 +58,7 @@ class ActionModule(ControllerAction):
         planned = self._plan(options, policy, places, states)
         if policy.by_pods:
             targets = [target for place in places for target in pod_targets(place, states[place], len(places))]
+            _refuse_namesakes(targets)
         else:
             targets = targets_of(options["service"], options["group"], places, task_vars)
         sizes = [_size(step, states, by_pods=policy.by_pods) for step in planned["steps"]]
@@ -138,6 +139,18 @@ def _refuse_shared_pages(policy: Policy) -> None:
             raise OptionError(
                 f"gate {gate.name!r} has a page of its own to scrape, which would stand for every place",
                 mend="Add its url to the urls of the policy's source, or ask a metrics server",
+            )
+
+
+def _refuse_namesakes(targets: Sequence[Mapping[str, Any]]) -> None:
+    """One metrics server cannot tell pods of the same name apart: a StatefulSet's have it in every cluster."""
+    seen: Dict[str, str] = {}
+    for target in targets:
+        other = seen.setdefault(target["instance"], target["place"])
+        if other != target["place"]:
+            raise OptionError(
+                f"{other} and {target['place']} are pods of the same name, which the metrics server cannot tell apart",
+                mend="Set source.place_label to a label that has the cluster's name in it, or release one at a time",
             )
 
 

@@ -235,8 +235,10 @@ took:
   type: float
   sample: 1.42
 template:
-  description: The pod template of the release, which can be given to go back to it.
-  returned: O(state=promoted) and O(record_template=true)
+  description:
+    - The pod template of the release, which can be given to go back to it. The ledger keeps it; read it there with the
+      lookup P(selfheal.delivery.known_good#lookup).
+  returned: O(state=promoted) and O(record_template=true), when the ledger could not take it
   type: dict
   sample:
     metadata:

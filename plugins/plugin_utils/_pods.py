@@ -129,7 +129,14 @@ def listers_of(group: str, policy: Policy, places: Sequence[str], task_vars: Map
 
     listers: Dict[str, Lister] = {}
     for place in places:
-        services = task_vars["hostvars"][place].get("delivery_services") or {}
+        variables = task_vars["hostvars"][place]
+        if variables.get("ansible_connection") != "local":
+            raise OptionError(
+                f"{place} is a cluster that is not reached with ansible_connection: local",
+                mend="Reach it from the controller, which lists its pods",
+                service=policy.service,
+            )
+        services = variables.get("delivery_services") or {}
         options = plain((services.get(group) or {}).get("backend_options") or {})
         if not options:
             raise OptionError(f"{place} has no backend_options", mend="Set them in the policy", service=policy.service)

@@ -87,6 +87,9 @@ class RecordedAction(ControllerAction):
         if unnoted is not None:
             display.warning(unnoted)
         result["recorded"] = noted is None and unnoted is None
+        if unnoted is None:
+            # the ledger has it, for its owner alone; a job's output is read by many, and a template may hold secrets
+            result.pop("template", None)
         return result
 
     def intent(self, options: Facts) -> Facts:
@@ -108,7 +111,11 @@ def _own_lease(options: Facts) -> Iterator[Lease]:
                 )
             yield lease
         finally:
-            ledger.release(lease, now())
+            try:
+                ledger.release(lease, now())
+            except StoreError as error:
+                # what was changed was changed; the lease runs out by itself
+                display.warning(error.message)
 
 
 class _Record:

@@ -200,3 +200,14 @@ def test_the_service_of_a_canary() -> None:
     assert new["metadata"]["ownerReferences"][0]["uid"] == "u-1"
     old["spec"]["clusterIP"] = "None"
     assert route.canary_service(old, "x", Apart("app", "shop", "y"), STABLE, about)["spec"]["clusterIP"] == "None"
+
+
+@pytest.mark.parametrize(
+    "edited", ['{"shop": 7}', '{"shop": {"canary": "other", "rules": {"a": 1}}}', '{"shop": {"rules": [1]}}']
+)
+def test_a_record_that_somebody_edited_loses_weights_and_touches_nobody_elses_backend(edited: str) -> None:
+    before = made([ref("shop", 10), ref("other", 5)])
+    new = split(before, 50)
+    new["metadata"]["annotations"][route.WEIGHTS] = edited
+    back = route.restored(new, "shop")
+    assert [each["name"] for each in back["spec"]["rules"][0]["backendRefs"]] == ["shop", "other"]

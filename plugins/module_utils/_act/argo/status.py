@@ -35,7 +35,7 @@ def stable_hash(rollout: Object) -> str:
 def observed(rollout: Object) -> bool:
     """Is the status of the newest spec?"""
     told = str(status_of(rollout).get("observedGeneration") or "")
-    return told.isdigit() and int(told) == rollout["metadata"]["generation"]
+    return told.isdecimal() and int(told) == rollout["metadata"]["generation"]
 
 
 def phase(rollout: Object) -> str:

@@ -75,7 +75,7 @@ def revision_of(replicaset: Object) -> Revision:
     return Revision(
         name=name_of(replicaset),
         uid=str(replicaset["metadata"]["uid"]),
-        number=int(number) if number.isdigit() else 0,
+        number=int(number) if number.isdecimal() else 0,
         created=epoch(replicaset["metadata"].get("creationTimestamp")),
         template=original(replicaset),
         raw=replicaset,
@@ -95,7 +95,7 @@ def _owned(replicaset: Object, rollout: Object) -> bool:
 
 def _earlier(revision: Revision) -> Tuple[int, ...]:
     told = notes_of(revision.raw).get(REVISION_HISTORY, "").split(",")
-    return tuple(int(number) for number in told if number.isdigit())
+    return tuple(int(number) for number in told if number.isdecimal())
 
 
 def _current(rollout: Object, revisions: Tuple[Revision, ...], pending: Optional[Release]) -> Optional[Revision]:

@@ -212,4 +212,4 @@ def _facts(revision: Revision, earlier: Optional[Revision], told: Mapping[int, L
 def _handed_back(revision: Revision, earlier: Optional[Revision]) -> bool:
     """An upgrade takes the labels of the revision before it, so other ones come from where a rollback went to."""
     written_for = revision.labels.get(REVISION, "")
-    return written_for.isdigit() and earlier is not None and earlier.labels.get(REVISION) != written_for
+    return written_for.isdecimal() and earlier is not None and earlier.labels.get(REVISION) != written_for

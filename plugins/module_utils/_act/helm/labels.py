@@ -150,7 +150,7 @@ def how_it_came(labels: Labels) -> Dict[str, str]:
 
 def token_of(labels: Labels) -> Optional[int]:
     told = labels.get(TOKEN, "")
-    return int(told) if told.isdigit() else None
+    return int(told) if told.isdecimal() else None
 
 
 def ours(labels: Mapping[str, str]) -> Dict[str, str]:

@@ -102,8 +102,8 @@ class Store:
 def _stored(meta: Mapping[str, Any]) -> Optional[Stored]:
     labels = meta.get("labels") or {}
     number = str(labels.get("version") or "")
-    if not number.isdigit():
+    if not number.isdecimal():
         return None  # not one of Helm's, whatever it is
     modified = str(labels.get("modifiedAt") or "")
-    since = max(epoch(str(meta.get("creationTimestamp") or "")), float(modified) if modified.isdigit() else 0.0)
+    since = max(epoch(str(meta.get("creationTimestamp") or "")), float(modified) if modified.isdecimal() else 0.0)
     return Stored(int(number), ours(labels), str(meta.get("resourceVersion") or ""), since)

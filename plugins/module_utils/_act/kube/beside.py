@@ -311,7 +311,7 @@ def side_facts(sibling: Object) -> Dict[str, object]:
         "release": release_named(sibling),
         "rollout": rollout_of(sibling),
         "replicas": int(sibling["spec"].get("replicas", 1)),
-        "share": float(share) if share.replace(".", "", 1).isdigit() else None,
+        "share": float(share) if share.replace(".", "", 1).isdecimal() else None,
         "settled": bool(journal and journal.settled),
     }
 

@@ -59,7 +59,7 @@ def journal_of(workload: Object) -> Optional[Journal]:
 def token_of(workload: Object) -> Optional[int]:
     """The highest fencing token that was seen here."""
     told = notes_of(workload).get(TOKEN, "")
-    return int(told) if told.isdigit() else None
+    return int(told) if told.isdecimal() else None
 
 
 def pending_of(workload: Object) -> Optional[Release]:

@@ -132,7 +132,7 @@ def revision_of(thing: Object) -> Revision:
     return Revision(
         name=name_of(thing),
         uid=str(thing["metadata"]["uid"]),
-        number=int(number) if number.isdigit() else 0,
+        number=int(number) if number.isdecimal() else 0,
         created=epoch(thing["metadata"].get("creationTimestamp")),
         template=cleaned(template or {}),
         raw=thing,

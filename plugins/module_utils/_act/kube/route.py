@@ -18,7 +18,7 @@ from ..wishes import Spec
 from .api import Forbidden, NotFound
 from .marks import name_of, notes_of
 from .names import PREFIX, object_name, path_of
-from .sibling import Apart, owner_reference
+from .sibling import Apart, owner_reference, sibling_name
 
 Object = Mapping[str, Any]
 Ref = Dict[str, Any]
@@ -84,7 +84,7 @@ def rules_of(route: Object, option: RouteOption) -> Tuple[int, ...]:
     names = {str(rule.get("name") or index): index for index, rule in enumerate(rules)}
     if option.rule in names:
         return (names[option.rule],)
-    if option.rule.isdigit() and int(option.rule) < len(rules):
+    if option.rule.isdecimal() and int(option.rule) < len(rules):
         return (int(option.rule),)
     raise OptionError(
         f"{option.kind} {option.name} has no rule {option.rule!r}{nearest(option.rule, names)}",
@@ -259,7 +259,19 @@ def _records(route: Object) -> Dict[str, Any]:
         told = json.loads(notes_of(route).get(WEIGHTS) or "{}")
     except ValueError:
         return {}
-    return {name: mine for name, mine in told.items() if isinstance(mine, dict)} if isinstance(told, dict) else {}
+    return {str(name): _record(str(name), mine) for name, mine in told.items()} if isinstance(told, dict) else {}
+
+
+def _record(workload: str, mine: object) -> Dict[str, Any]:
+    """One workload's record. Whoever edits it by hand can only lose the weights, and never name another's Service."""
+    rules = mine.get("rules") if isinstance(mine, dict) else None
+    kept = [rule for rule in rules if _is_rule(rule)] if isinstance(rules, list) else []
+    return {"canary": sibling_name(workload), "rules": kept}
+
+
+def _is_rule(rule: object) -> bool:
+    weights = rule.get("weights") if isinstance(rule, dict) else None
+    return isinstance(weights, dict) and all(each is None or isinstance(each, int) for each in weights.values())
 
 
 def _note(route: Dict[str, Any], records: Mapping[str, Any]) -> None:

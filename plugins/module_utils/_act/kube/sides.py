@@ -67,7 +67,7 @@ class Sides(Beside):
     def keep_until(self) -> float:
         """Epoch seconds; 0 while nobody was sent to green."""
         told = notes_of(self.found or {}).get(KEEP_UNTIL, "")
-        return float(told) if told.replace(".", "", 1).isdigit() else 0.0
+        return float(told) if told.replace(".", "", 1).isdecimal() else 0.0
 
     def switchable(self, only: str) -> List[Object]:
         """The Services to switch, each as it asks for blue; OptionError when there are none."""

@@ -277,4 +277,4 @@ def _lives(pod: Object) -> bool:
 
 def _ordinal(pod: Object) -> int:
     tail = str(pod["metadata"]["name"]).rpartition("-")[2]
-    return int(tail) if tail.isdigit() else 0
+    return int(tail) if tail.isdecimal() else 0
