@@ -176,7 +176,7 @@ class GitBackend:
                         raise PlaceError(
                             f"{self._branch.name} moved {TRIES} times while we pushed to it ({moved.what})",
                             mend="Run this again when it is quieter",
-                        ) from moved
+                        ) from None
                     run.view = self.read()
                     run.warnings.clear()
             afterwards(run)

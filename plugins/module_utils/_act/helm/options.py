@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ..._errors import OptionError
@@ -109,7 +109,8 @@ def _opened(params: Mapping[str, Any], *, dry: bool) -> Iterator[HelmBackend]:
     binary, cluster = binary_of(text(params, "binary_path")), access(params)
     chart, hidden = _chart(params)
     pace = _pace(params)
-    with way_of(params, os.environ) as way:
+    with ExitStack() as stack:
+        way = stack.enter_context(way_of(params, os.environ))
         patience = cluster.request_timeout + 30  # helm asks more than once
         helm = Helm(binary, way, name, namespace, pace=pace, patience=patience, hidden=hidden)
         store = Store(cluster, name, namespace)
