@@ -55,7 +55,7 @@ PLACEHOLDER = "{release}"
 def change_of(backend: str, options: Facts, given: Facts) -> Tuple[str, Facts]:
     """The module that changes a place of this backend, and its options: the task's wishes and backend_options."""
     modules, own = MODULES[backend], filled(_own(options), str(options.get("release") or ""))
-    wishes = {name: value for name, value in given.items() if name in WISHES}
+    wishes = {name: value for name, value in given.items() if name in WISHES or name == "template"}
     if modules.named:
         wishes["service"] = options["service"]
     if modules.shares:

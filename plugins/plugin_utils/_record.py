@@ -12,9 +12,14 @@ from ansible.utils.display import Display
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import CONTROLLER
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
-from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, RolloutError, StoreError
+from ansible_collections.selfheal.delivery.plugins.module_utils._errors import (
+    DeliveryError,
+    OptionError,
+    RolloutError,
+    StoreError,
+)
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.keeper import LeaseKeeper
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import RECORDED
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import RECORDED, kept_template
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Lease
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     LEASE_TTL,
@@ -58,7 +63,7 @@ class RecordedAction(ControllerAction):
         given = {key: plain(value) for key, value in written if value is not None and key not in CONTROLLER}
         if self.checking:
             # without the token: a rehearsed rollout has none that a place would let pass
-            return self.change(options, given, task_vars)
+            return self._changed(options, given, task_vars)
         if options["lease"]:
             if not options["rollout"]:
                 raise OptionError("lease is given without rollout", mend="Hand over both, as the rollout task returned")
@@ -71,6 +76,23 @@ class RecordedAction(ControllerAction):
         result: Facts = self._execute_module(module_name=self.MODULE, module_args=given, task_vars=task_vars)
         return result
 
+    def _changed(self, options: Facts, given: Facts, task_vars: Facts) -> Facts:
+        """Change it; a release that the place has pruned is gone back to by what the ledger kept of it there."""
+        result = self.change(options, given, task_vars)
+        if not (result.get("failed") and result.get("pruned")) or given.get("template"):
+            return result
+        place = str(task_vars["inventory_hostname"])
+        try:
+            with closing(ledger_from(options, create=False)) as ledger:
+                kept = kept_template(ledger, options["service"], place, str(options.get("to") or ""))
+        except DeliveryError:
+            return result  # it already says where the template would have to come from
+        if kept is None:
+            return result
+        release, template = kept
+        display.warning(f"release {release} is pruned on {place}: it is restored by what the ledger kept of it")
+        return self.change(options, {**given, "to": release, "template": plain(template)}, task_vars)
+
     def _recorded(self, options: Facts, given: Facts, lease: Lease, task_vars: Facts) -> Facts:
         """Nothing happens on the place that the ledger does not know of first, but for the undo of our own rollout."""
         given = {**given, "token": lease.token}
@@ -79,9 +101,9 @@ class RecordedAction(ControllerAction):
         noted = record.note("action", self.intent(options), lease)
         if noted is None:
             with LeaseKeeper(lambda: ledger_from(options), lease, ttl=options["lease_ttl"]):
-                result = self.change(options, given, task_vars)
+                result = self._changed(options, given, task_vars)
         else:
-            result = self.change(options, given, task_vars)
+            result = self._changed(options, given, task_vars)
             display.warning(noted)
         unnoted = record.note("outcome", _outcome(result), None)
         if unnoted is not None:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Set
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 from .ledger import Ledger
 from .model import DONE, UNDONE, Rollout
@@ -53,6 +53,22 @@ def found_bad(ledger: Ledger, service: str, release: str) -> Optional[str]:
             return None
         if rollout.release == release and rollout.state == UNDONE and _failed(rollout):
             return str(rollout.outcome.get("why") or "its gates failed")
+    return None
+
+
+def kept_template(
+    ledger: Ledger, service: str, place: str, release: str = ""
+) -> Optional[Tuple[str, Mapping[str, Any]]]:
+    """The release and the pod template that were recorded when it was promoted on this very place.
+
+    Of `release`, or else of the newest one that was not found bad since; None when nothing was kept.
+    """
+    for entry in ledger.last_entries(service, _ENTRIES):
+        told, template = entry.body.get("current"), entry.body.get("template")
+        if entry.kind != "outcome" or entry.body.get("place") != place or not isinstance(template, Mapping):
+            continue
+        if told == release or (not release and found_bad(ledger, service, str(told)) is None):
+            return str(told), template
     return None
 
 

@@ -121,3 +121,24 @@ def test_what_goes_wrong_is_told(play: Play) -> None:
         assert reason in result["msg"], result
         assert (result["failed"], result["changed"]) == (True, False)
     assert play.place.seen()["metadata"]["resourceVersion"] == before
+
+
+def test_what_kubernetes_has_pruned_is_restored_by_the_ledger(play: Play) -> None:
+    cluster, namespace = play.place.cluster, play.place.namespace
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments/shop"
+    cluster.patch(path, {"spec": {"revisionHistoryLimit": 0}})
+    about = {"service": "shop", "images": {"app": "shop:{release}"}}
+    rollout, rollback = "selfheal.delivery.kubernetes_rollout", "selfheal.delivery.kubernetes_rollback"
+    play.run(
+        {rollout: {**about, "release": "1.0.0"}},
+        {rollout: {"service": "shop", "release": "1.0.0", "state": "promoted"}},
+        {rollout: {**about, "release": "2.0.0"}},
+    )
+    cluster.wait(lambda: len(play.place.revisions()) == 1, "the old revision is pruned")
+    back, other = play.run(
+        {rollback: {"service": "shop", "mark_bad": "it fails"}},
+        {rollback: {"service": "shop", "to": "0.9.0"}},
+    )
+    assert (back["changed"], back["current"], play.place.image()) == (True, "1.0.0", "shop:1.0.0")
+    assert "release 1.0.0 is pruned on localhost: it is restored by what the ledger kept of it" in play.shown
+    assert other["failed"] and "0.9.0: it is not on this place" in other["msg"]

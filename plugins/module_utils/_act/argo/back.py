@@ -67,7 +67,9 @@ def _target(run: Run, wish: Rollback) -> Optional[str]:
             f"Argo keeps {limit} old ReplicaSets (revisionHistoryLimit); the ledger keeps the pod template of promoted"
             " releases: give it as to and template"
         )
-        raise PlaceError(error.what, mend=f"{error.mend}. {pruned}", details=error.details) from None
+        raise PlaceError(
+            error.what, mend=f"{error.mend}. {pruned}", details={**error.details, "pruned": True}
+        ) from None
 
 
 def _numbered(run: Run, wish: Rollback, number: int) -> Optional[str]:

@@ -271,8 +271,10 @@ class _Run:
         try:
             return plan.target(self.seen, wish)
         except PlaceError as error:
-            error.mend = f"{error.mend}. {self._pruned()}" if self._gone(wish) else error.mend
-            error.args = (error.message,)
+            if self._gone(wish):
+                error.mend = f"{error.mend}. {self._pruned()}"
+                error.args = (error.message,)
+                error.details["pruned"] = True
             raise
 
     def _gone(self, wish: Rollback) -> bool:
