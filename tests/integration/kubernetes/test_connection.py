@@ -7,13 +7,16 @@ from __future__ import annotations
 import json
 import socket
 import time
+from base64 import b64decode
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from cluster import Cluster
+from kubernetes.config import incluster_config, kube_config
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.api import Api, Forbidden, NotFound
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.connection import access, settled
@@ -130,3 +133,24 @@ def test_a_server_that_is_away_or_silent_is_given_up_in_time() -> None:
 def test_a_kind_that_the_cluster_does_not_have_is_told(cluster: Cluster) -> None:
     with pytest.raises(NotFound):
         api(kubeconfig=str(cluster.kubeconfig)).items("/apis/example.org/v1/namespaces/default/things")
+
+
+def test_inside_a_pod_it_is_the_service_account(
+    cluster: Cluster, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]
+    config = yaml.safe_load(cluster.token_for(namespace, rules).read_text())
+    about, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+    (tmp_path / "token").write_text(user["token"])
+    authority = about.get("certificate-authority")
+    content = Path(authority).read_bytes() if authority else b64decode(about["certificate-authority-data"])
+    (tmp_path / "ca.crt").write_bytes(content)
+    place = urlsplit(about["server"])
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", str(place.hostname))
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(place.port))
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    assert api().items(path_of("v1", "pods", namespace)) == []
+    with pytest.raises(Forbidden, match="list services in namespace"):
+        api().items(path_of("v1", "services", namespace))
