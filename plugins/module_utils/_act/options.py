@@ -91,13 +91,7 @@ def look(params: Mapping[str, object]) -> Dict[str, object]:
     except OSError as problem:
         raise PlaceError(f"{layout.root} cannot be read: {problem.strerror} ({problem.filename})") from None
     return {
-        "current": seen.current,
-        "previous": seen.previous,
-        "known_good": plan.known_good(seen),
-        "releases": [release.as_dict() for release in seen.releases],
-        "journal": seen.journal.as_dict() if seen.journal else None,
-        "settled": not seen.unsettled,
-        "token": seen.token,
+        **plan.facts(seen),
         "free_bytes": free,
     }
 

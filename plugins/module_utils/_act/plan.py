@@ -124,3 +124,16 @@ def _mend(seen: Situation) -> str:
 
 def _unchanged(seen: Situation) -> Dict[str, object]:
     return {"current": seen.current, "changed": False}
+
+
+def facts(seen: Situation) -> Dict[str, object]:
+    """What every info module tells of a place, JSON-safe."""
+    return {
+        "current": seen.current,
+        "previous": seen.previous,
+        "known_good": known_good(seen),
+        "releases": [release.as_dict() for release in seen.releases],
+        "journal": seen.journal.as_dict() if seen.journal else None,
+        "settled": not seen.unsettled,
+        "token": seen.token,
+    }

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 import pwd
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Protocol
 
 from .._errors import OptionError
-from .model import DEPLOYED, PROMOTED, STATES, Deploy, Promote, Rollback, text
+from .model import DEPLOYED, KNOWN_GOOD, PROMOTED, STATES, Deploy, Outcome, Promote, Rollback, text
 
 Spec = Dict[str, Dict[str, Any]]  # as Ansible wants it
 
@@ -93,6 +93,26 @@ def promote_of(params: Mapping[str, object]) -> Promote:
         rollout=text(params, "rollout"),
         token=whole(params.get("token")),
     )
+
+
+class Willing(Protocol):
+    """What can be wished for of every backend; see `model.Backend`."""
+
+    def deploy(self, wish: Deploy) -> Outcome: ...
+
+    def rollback(self, wish: Rollback) -> Outcome: ...
+
+    def promote(self, wish: Promote) -> Outcome: ...
+
+
+def fulfilled(backend: Willing, params: Mapping[str, object]) -> Outcome:
+    """Do what `state` and the other wishes of a module's options say."""
+    state = text(params, "state")
+    if state == KNOWN_GOOD:
+        return backend.rollback(rollback_of(params))
+    if state == PROMOTED:
+        return backend.promote(promote_of(params))
+    return backend.deploy(deploy_of(params))
 
 
 def whole(value: object) -> Optional[int]:

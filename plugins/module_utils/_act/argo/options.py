@@ -15,12 +15,11 @@ from ..kube.names import object_name
 from ..kube.progress import ready, restarts_of, started_at
 from ..kube.revisions import epoch
 from ..kube.workload import images_of, is_paused
-from ..model import KNOWN_GOOD, PROMOTED, STATES, text
-from ..wishes import CONTROLLER, WISHES, Spec, deploy_of, promote_of, rollback_of, whole
+from ..model import STATES, Outcome, text
+from ..wishes import CONTROLLER, WISHES, Spec, fulfilled, whole
 from .backend import ArgoBackend
 from .commands import COMMANDS
 from .hands import ArgoHow, Hands, target_of
-from .run import ArgoOutcome
 from .status import told
 from .steps import pauses, share_of
 from .view import ArgoView
@@ -57,16 +56,12 @@ def change(params: Mapping[str, object], *, dry: bool) -> Dict[str, object]:
     return result
 
 
-def outcome_of(backend: ArgoBackend, params: Mapping[str, object]) -> ArgoOutcome:
+def outcome_of(backend: ArgoBackend, params: Mapping[str, object]) -> Outcome:
     """What comes of the state that the options ask for."""
     state = text(params, "state")
     if state in COMMANDS:
         return backend.command(state, whole(params.get("token")))
-    if state == KNOWN_GOOD:
-        return backend.rollback(rollback_of(params))
-    if state == PROMOTED:
-        return backend.promote(promote_of(params))
-    return backend.deploy(deploy_of(params))
+    return fulfilled(backend, params)
 
 
 def backend_of(params: Mapping[str, object], *, dry: bool = False) -> ArgoBackend:
@@ -111,16 +106,12 @@ def look(params: Mapping[str, object]) -> Dict[str, object]:
     view = hands.look()
     seen = view.situation
     return {
-        "current": seen.current,
-        "previous": seen.previous,
+        **plan.facts(seen),
         "known_good": plan.known_good(view.deciding),
         "stable": view.stable.id if view.stable else None,
         "share": share_of(view.workload),
         "pauses": [pause.share for pause in pauses(view.workload) if not pause.duration],
         "releases": [_release_row(view, release.id, release.as_dict()) for release in seen.releases],
-        "journal": seen.journal.as_dict() if seen.journal else None,
-        "settled": not seen.unsettled,
-        "token": seen.token,
         "status": told(view.workload),
         "paused": is_paused(view.workload),
         "pods": _pods(hands, view),

@@ -444,13 +444,8 @@ def look(view: View, branch: str) -> Dict[str, object]:
     return {
         "branch": branch,
         "head": view.head,
-        "current": seen.current,
-        "previous": seen.previous,
-        "known_good": plan.known_good(seen),
-        "releases": [release.as_dict() for release in seen.releases],
-        "journal": seen.journal.as_dict() if seen.journal else None,
+        **plan.facts(seen),
         "settled": view.recorded or not view.marks,
-        "token": seen.token,
     }
 
 

@@ -10,8 +10,8 @@ from urllib.parse import unquote
 
 from ..._errors import OptionError
 from ..durable import Checkpoint, nowhere
-from ..model import KNOWN_GOOD, PROMOTED, Outcome, number, text
-from ..wishes import CONTROLLER, WISHES, Spec, deploy_of, promote_of, rollback_of
+from ..model import number, text
+from ..wishes import CONTROLLER, WISHES, Spec, fulfilled
 from .address import address, branch_name, person, subfolder
 from .backend import Author, GitBackend, look, never
 from .branch import Branch, Reader
@@ -41,7 +41,7 @@ def change(
 ) -> Dict[str, object]:
     """Do what the options of module `git_release` say; in a dry run everything but the push."""
     with _backend(params, dry=dry, parent=parent, checkpoint=checkpoint) as (backend, branch):
-        outcome = _wish(backend, params).as_dict()
+        outcome = fulfilled(backend, params).as_dict()
         return {**outcome, **look(backend.view, branch)}
 
 
@@ -61,15 +61,6 @@ def secrets(params: Mapping[str, object]) -> Tuple[str, ...]:
         return ()
     # a token may stand where the user does; alone, a user's name would be masked in every text
     return tuple(word for word in (found.password, unquote(found.password), f"{found.user}@") if word)
-
-
-def _wish(backend: GitBackend, params: Mapping[str, object]) -> Outcome:
-    state = text(params, "state")
-    if state == KNOWN_GOOD:
-        return backend.rollback(rollback_of(params))
-    if state == PROMOTED:
-        return backend.promote(promote_of(params))
-    return backend.deploy(deploy_of(params))
 
 
 @contextmanager

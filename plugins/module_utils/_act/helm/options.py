@@ -14,8 +14,8 @@ from ..._errors import OptionError
 from .. import plan
 from ..kube.connection import CONNECTION, access
 from ..kube.names import object_name
-from ..model import KNOWN_GOOD, PROMOTED, Outcome, number, text
-from ..wishes import CONTROLLER, WISHES, Spec, deploy_of, promote_of, rollback_of, whole
+from ..model import number, text
+from ..wishes import CONTROLLER, WISHES, Spec, fulfilled, whole
 from .backend import HelmBackend
 from .cli import Chart, Helm, Pace, binary_of, way_of
 from .place import Changes, Eyes, Hands, NoHands
@@ -65,7 +65,7 @@ def packed(given: Mapping[str, Any]) -> Dict[str, Any]:
 def change(params: Mapping[str, Any], *, dry: bool) -> Dict[str, object]:
     """Do what the options of module `helm_release` say; in check mode only tell what would happen."""
     with _opened(params, dry=dry) as backend:
-        outcome = _wish(backend, params)
+        outcome = fulfilled(backend, params)
         return {**outcome.as_dict(), **backend.history.tip()}
 
 
@@ -79,25 +79,10 @@ def look(params: Mapping[str, Any]) -> Dict[str, object]:
             warnings.append(backend.eyes.missing().message)
         seen = history.situation()
         return {
-            "current": seen.current,
-            "previous": seen.previous,
-            "known_good": plan.known_good(seen),
-            "releases": [release.as_dict() for release in seen.releases],
-            "journal": seen.journal.as_dict() if seen.journal else None,
-            "settled": not seen.unsettled,
-            "token": seen.token,
+            **plan.facts(seen),
             **backend.history.tip(),
             "warnings": warnings,
         }
-
-
-def _wish(backend: HelmBackend, params: Mapping[str, Any]) -> Outcome:
-    state = text(params, "state")
-    if state == KNOWN_GOOD:
-        return backend.rollback(rollback_of(params))
-    if state == PROMOTED:
-        return backend.promote(promote_of(params))
-    return backend.deploy(deploy_of(params))
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
 from ..._errors import OptionError
 from .. import plan
 from ..durable import Checkpoint, nowhere
-from ..model import KNOWN_GOOD, PROMOTED, STATES, Backend, Outcome, number, text
-from ..wishes import CONTROLLER, WISHES, Spec, deploy_of, promote_of, rollback_of, whole
+from ..model import STATES, Backend, number, text
+from ..wishes import CONTROLLER, WISHES, Spec, fulfilled, rollback_of, whole
 from .api import Api
 from .backend import DeploymentBackend
 from .connection import CONNECTION, access
@@ -145,7 +145,7 @@ def change(params: Mapping[str, object], *, dry: bool, checkpoint: Checkpoint = 
     if state == RESTARTED:
         return {**core.restart(token).as_dict(), **core.facts}
     backend = _strategic(core, params)
-    result = {**_changed(backend, params).as_dict(), **backend.facts}
+    result = {**fulfilled(backend, params).as_dict(), **backend.facts}
     if params.get("record_template") is False:
         result.pop("template", None)
     return result
@@ -169,15 +169,6 @@ def _strategic(core: DeploymentBackend, params: Mapping[str, object]) -> _Told:
 
         return BlueGreenBackend(core.steps, BlueGreenOptions(checked_keep_for(keep_for), text(params, "switch")))
     return core
-
-
-def _changed(backend: _Told, params: Mapping[str, object]) -> Outcome:
-    state = text(params, "state")
-    if state == KNOWN_GOOD:
-        return backend.rollback(rollback_of(params))
-    if state == PROMOTED:
-        return backend.promote(promote_of(params))
-    return backend.deploy(deploy_of(params))
 
 
 def roll_back(params: Mapping[str, object], *, dry: bool, checkpoint: Checkpoint = nowhere) -> Dict[str, object]:
@@ -217,13 +208,8 @@ def look(params: Mapping[str, object]) -> Dict[str, object]:
     beside = siblings(backend.steps, view.workload)
     seen, facts = seen_whole(backend.steps, view, beside)
     return {
-        "current": seen.current,
-        "previous": seen.previous,
-        "known_good": plan.known_good(seen),
+        **plan.facts(seen),
         "releases": [_release_row(view, release.id, release.as_dict()) for release in seen.releases],
-        "journal": seen.journal.as_dict() if seen.journal else None,
-        "settled": not seen.unsettled,
-        "token": seen.token,
         "status": status_text(view.workload),
         "paused": is_paused(view.workload),
         "pods": live_pods(backend, view, beside),
