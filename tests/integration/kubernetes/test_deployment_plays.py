@@ -62,6 +62,7 @@ def play(cluster: Cluster, namespace: str, tmp_path: Path, ansible_env: Dict[str
     return Play(tmp_path, ansible_env, KubePlace(cluster, namespace))
 
 
+@pytest.mark.demo_sized
 def test_deployed_promoted_taken_back_and_kept_in_the_ledger(play: Play) -> None:
     service, images = {"service": "shop"}, {"images": {"app": "shop:{release}"}}
     adopted, promoted, deployed, would, back, again, info = play.run(
