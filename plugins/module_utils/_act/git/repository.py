@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..._errors import OptionError, PlaceError
+from ..process import Answer, answered
 from .address import Address, plain
 from .errors import gone_wrong, refused
 
@@ -260,23 +261,17 @@ class Repository:
             )
         return done.stdout
 
-    def _ask(
-        self, *words: str, said: str = "", env: Optional[Mapping[str, str]] = None
-    ) -> "subprocess.CompletedProcess[str]":
+    def _ask(self, *words: str, said: str = "", env: Optional[Mapping[str, str]] = None) -> Answer:
         """Run git, detached from any terminal on which it or ssh could ask for a password."""
         left = self._deadline - time.monotonic()
         try:
-            return subprocess.run(
+            return answered(
                 ["git", f"--git-dir={self._git_dir}", *words],
-                input=said,
                 env={**self._env, **(env or {})},
-                cwd=self._folder,
-                timeout=max(left, 0.01),
-                capture_output=True,
-                encoding="utf-8",
+                seconds=max(left, 0.01),
+                said=said,
+                folder=self._folder,
                 errors="surrogateescape",
-                check=False,
-                start_new_session=True,
             )
         except subprocess.TimeoutExpired:
             raise PlaceError(

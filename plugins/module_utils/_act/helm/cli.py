@@ -19,6 +19,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..._errors import OptionError, PlaceError
 from ..kube.connection import settled
+from ..process import answered
 from .errors import refused
 
 _GRACE = 60.0  # seconds that helm has beyond its own time-out, for hooks and for the API server
@@ -114,16 +115,7 @@ class Helm:
         command = [self._binary, *words, "--namespace", self._namespace, *self._way.flags]
         kept = {key: value for key, value in os.environ.items() if not key.startswith(_STEERED)}
         try:
-            done = subprocess.run(
-                command,
-                input=stdin,
-                env={**kept, **self._way.environ},
-                check=False,
-                capture_output=True,
-                timeout=seconds,
-                encoding="utf-8",
-                errors="replace",
-            )
+            done = answered(command, env={**kept, **self._way.environ}, seconds=seconds, said=stdin)
         except subprocess.TimeoutExpired:
             raise PlaceError(
                 f"{doing} did not end within {seconds:.0f} s, and helm was ended",
