@@ -12,9 +12,8 @@ from ..kube.api import Api
 from ..kube.connection import CONNECTION, access
 from ..kube.marks import name_of, owner_uid
 from ..kube.names import object_name
-from ..kube.progress import ready, restarts_of, started_at
-from ..kube.revisions import epoch
-from ..kube.workload import images_of, is_paused
+from ..kube.rows import pod_row, release_row
+from ..kube.workload import is_paused
 from ..model import STATES, Outcome, text
 from ..wishes import CONTROLLER, WISHES, Spec, fulfilled, whole
 from .backend import ArgoBackend
@@ -111,7 +110,7 @@ def look(params: Mapping[str, object]) -> Dict[str, object]:
         "stable": view.stable.id if view.stable else None,
         "share": share_of(view.workload),
         "pauses": [pause.share for pause in pauses(view.workload) if not pause.duration],
-        "releases": [_release_row(view, release.id, release.as_dict()) for release in seen.releases],
+        "releases": [release_row(release, view.of(release.id)) for release in seen.releases],
         "status": told(view.workload),
         "paused": is_paused(view.workload),
         "pods": _pods(hands, view),
@@ -125,34 +124,8 @@ def pod_lister(params: Mapping[str, object]) -> Callable[[], List[Mapping[str, A
     return lambda: list(_pods(hands, hands.look()))
 
 
-def _release_row(view: ArgoView, release: str, row: Dict[str, object]) -> Dict[str, object]:
-    revision = view.of(release)
-    if revision is None:
-        return row
-    return {
-        **row,
-        "revision": revision.number,
-        "images": images_of(revision.template),
-        "created": revision.created,
-        "change_cause": revision.cause,
-    }
-
-
 def _pods(hands: Hands, view: ArgoView) -> List[Dict[str, object]]:
     """The Rollout's live pods by name: each has the release of the ReplicaSet that owns it."""
     by_uid = {revision.uid: revision.id for revision in view.revisions}
     pods = [pod for pod in hands.pods() if owner_uid(pod) in by_uid]
-    return [_pod_row(pod, by_uid[owner_uid(pod)]) for pod in sorted(pods, key=name_of)]
-
-
-def _pod_row(pod: Mapping[str, Any], release: str) -> Dict[str, object]:
-    started = started_at(pod)
-    return {
-        "name": name_of(pod),
-        "uid": str(pod["metadata"]["uid"]),
-        "release": release,
-        "ready": ready(pod),
-        "restarts": restarts_of(pod),
-        "started_at": min(map(epoch, started)) if started else None,
-        "phase": str((pod.get("status") or {}).get("phase") or ""),
-    }
+    return [pod_row(pod, by_uid[owner_uid(pod)]) for pod in sorted(pods, key=name_of)]

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence
 
 from ..._errors import OptionError
 from .. import plan
@@ -17,12 +17,13 @@ from .backend import DeploymentBackend
 from .connection import CONNECTION, access
 from .marks import name_of, owner_uid
 from .names import kind_of, object_name
-from .progress import ready, restarts_of, started_at, status_text
-from .revisions import View, belongs, epoch
+from .progress import status_text
+from .revisions import View, belongs
 from .route import ROUTE, route_option
+from .rows import pod_row, release_row
 from .sibling import CANARY, GREEN, checked_keep_for, checked_share
 from .sides import named_siblings, seen_whole, siblings
-from .workload import Target, images_of, is_paused
+from .workload import Target, is_paused
 from .workload_steps import How, Steps
 
 Object = Mapping[str, Any]
@@ -209,25 +210,12 @@ def look(params: Mapping[str, object]) -> Dict[str, object]:
     seen, facts = seen_whole(backend.steps, view, beside)
     return {
         **plan.facts(seen),
-        "releases": [_release_row(view, release.id, release.as_dict()) for release in seen.releases],
+        "releases": [release_row(release, view.of(release.id)) for release in seen.releases],
         "status": status_text(view.workload),
         "paused": is_paused(view.workload),
         "pods": live_pods(backend, view, beside),
         **facts,
         "requests": backend.steps.api.requests,
-    }
-
-
-def _release_row(view: View, release: str, row: Dict[str, object]) -> Dict[str, object]:
-    revision = view.of(release)
-    if revision is None:
-        return row
-    return {
-        **row,
-        "revision": revision.number,
-        "images": images_of(revision.template),
-        "created": revision.created,
-        "change_cause": revision.cause,
     }
 
 
@@ -252,16 +240,4 @@ def _owned(pod: Object, view: View) -> bool:
 
 def _pod_row(pod: Object, view: View) -> Dict[str, object]:
     revision = next((each for each in view.revisions if belongs(pod, each)), None)
-    return {
-        "name": name_of(pod),
-        "uid": str(pod["metadata"]["uid"]),
-        "release": revision.id if revision else None,
-        "ready": ready(pod),
-        "restarts": restarts_of(pod),
-        "started_at": _first_start(started_at(pod)),
-        "phase": str((pod.get("status") or {}).get("phase") or ""),
-    }
-
-
-def _first_start(times: Tuple[str, ...]) -> Optional[float]:
-    return min(map(epoch, times)) if times else None
+    return pod_row(pod, revision.id if revision else None)
