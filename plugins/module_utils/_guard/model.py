@@ -23,7 +23,12 @@ ROLLOUT = "rollout"  # opened, with its intent
 STATE = "state"  # a rollout went on to another state, with its outcome
 COMMAND = "command"
 LEASE = "lease"
-OWN_KINDS = (ROLLOUT, STATE, COMMAND, LEASE)
+TRIGGER = "trigger"  # why we looked
+DECISION = "decision"  # what came of it
+APPROVAL = "approval"  # a person's yes to a recommendation
+PAUSE = "pause"  # a person stopped all action, or let it go on
+RETENTION = "retention"  # older entries were removed; this one stands for them
+OWN_KINDS = (ROLLOUT, STATE, COMMAND, LEASE, TRIGGER, DECISION, APPROVAL, PAUSE, RETENTION)
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Rollout:
     id: str
     service: str
     release: str
-    kind: str  # canary | watch
+    kind: str  # canary | watch | rollback | action
     state: str
     token: int
     opened_at: float
