@@ -29,8 +29,8 @@ def _passed(outcome: Facts) -> str:
     bake = outcome.get("bake")
     if isinstance(bake, Mapping) and bake.get("reason") == "promoted":
         return f"was {str(bake.get('msg')).rstrip('.')}, without the verdict of its gates"
-    figures = _figures(outcome)
-    return f"passed its bake ({figures})" if figures else "passed its bake"
+    shown = figures(outcome)
+    return f"passed its bake ({shown})" if shown else "passed its bake"
 
 
 def _held(rollout: Rollout) -> str:
@@ -86,12 +86,12 @@ def _why(outcome: Facts) -> str:
             return f"it could not be released to {named(broken)}: {first}"
     bake = outcome.get("bake")
     if isinstance(bake, Mapping) and bake.get("msg"):
-        figures = _figures(outcome)
-        return f"{str(bake['msg']).rstrip('.')}{f' ({figures})' if figures else ''}"
+        shown = figures(outcome)
+        return f"{str(bake['msg']).rstrip('.')}{f' ({shown})' if shown else ''}"
     return str(outcome.get("why") or "the rollout did not finish").rstrip(".")
 
 
-def _figures(outcome: Facts) -> str:
+def figures(outcome: Facts) -> str:
     """The deciding gate's figures, or every gate's when none decided alone."""
     bake = outcome.get("bake")
     if not isinstance(bake, Mapping):

@@ -212,10 +212,11 @@ def _auth(access: Access) -> Optional[Auth]:
 def _no_answer(url: str, error: Exception, timeout: float) -> NoAnswer:
     if isinstance(error, NoAnswer):
         return error
-    return NoAnswer("provider_error", f"{redacted(url)} {_why(error, timeout)}", answered=False)
+    return NoAnswer("provider_error", f"{redacted(url)} {why(error, timeout)}", answered=False)
 
 
-def _why(error: Exception, timeout: float) -> str:
+def why(error: Exception, timeout: float) -> str:
+    """Why a request got no answer, to follow what was asked; `timeout` in seconds. Never the URL, nor what was sent."""
     if isinstance(error, requests.Timeout):
         return f"did not answer within {timeout:g} s"
     if isinstance(error, requests.exceptions.SSLError):
