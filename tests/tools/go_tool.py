@@ -25,16 +25,18 @@ from packages import install
 
 # program -> the module that it is built in, and the name that Go gives it there, where these differ
 BUILT_AS = {
+    "amtool": ("alertmanager", "amtool"),
     "etcd": ("etcd", "server"),
     "kube-apiserver": ("kubernetes", "kube-apiserver"),
     "kube-controller-manager": ("kubernetes", "kube-controller-manager"),
     "kube-scheduler": ("kubernetes", "kube-scheduler"),
     "kubectl": ("kubernetes", "kubectl"),
+    "promtool": ("prometheus", "promtool"),
     "rollouts-controller": ("argo-rollouts", "rollouts-controller"),
 }
 
 OWN_PLACE = "/usr/local/go/bin"  # where Go's own archive is unpacked
-PROGRAMS = (*BUILT_AS, "kwok", "helm", "prometheus")
+PROGRAMS = (*BUILT_AS, "alertmanager", "kwok", "helm", "prometheus")
 SYSTEM = ("git", "openssl")  # programs that any system has a package of, called the same
 
 # module -> where in which Go module the definitions of its kinds of objects are
