@@ -71,6 +71,10 @@ class RolloutError(DeliveryError):
     """The rollout is not in a state for this: another one is unfinished, this one is closed, or there is none."""
 
 
+class TellError(DeliveryError):
+    """Somebody could not be told: who takes a heartbeat or metrics is down, or refuses them."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the known word nearest to `word`, or an empty string."""
     matches = get_close_matches(word, list(known), n=1, cutoff=0.6)
