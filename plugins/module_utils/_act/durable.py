@@ -42,11 +42,15 @@ def sync_tree(root: str) -> None:
 
 def write_json(path: str, data: Mapping[str, object], checkpoint: Checkpoint = nowhere) -> None:
     """Replace the file by `data`, or leave it as it was."""
+    write_text(path, json.dumps(data, indent=1, sort_keys=True) + "\n", checkpoint)
+
+
+def write_text(path: str, text: str, checkpoint: Checkpoint = nowhere) -> None:
+    """Replace the file by `text` in UTF-8, or leave it as it was."""
     aside = f"{path}.new"
     try:
-        with open(aside, "w", encoding="utf-8") as stream:
-            json.dump(data, stream, indent=1, sort_keys=True)
-            stream.write("\n")
+        with open(aside, "w", encoding="utf-8", newline="") as stream:
+            stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
         checkpoint(f"{os.path.basename(path)}: written aside")
