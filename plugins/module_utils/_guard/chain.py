@@ -15,10 +15,10 @@ import math
 import re
 from dataclasses import replace
 from hashlib import sha256
-from typing import Dict, Iterable, Mapping, Optional
+from typing import Dict, Iterable, Mapping, Optional, Sequence, Tuple
 
 from .._errors import OptionError
-from .model import OPEN, ROLLOUT, STATE, Entry, Rollout
+from .model import OPEN, RETENTION, ROLLOUT, STATE, Entry, Rollout
 
 GENESIS = "0" * 64  # what the first entry names as the hash before it
 MASK = "***"
@@ -92,9 +92,22 @@ def link(seq: int, prev: str, *, at: float, service: str, kind: str, actor: str,
     return replace(entry, hash=digest(entry))
 
 
-def first_break(entries: Iterable[Entry], kept: str = "") -> Optional[str]:
-    """None when `entries`, all of them from the first on, form a chain that contains the head `kept`; else why not."""
-    seq, prev, found = 0, GENESIS, kept in ("", GENESIS)
+def base(entries: Sequence[Entry]) -> Tuple[int, str, Mapping[str, object]]:
+    """Where the kept part of the chain begins: seq and hash of the last removed entry, and what is known of it.
+
+    (0, GENESIS, {}) when nothing was removed; else the body of the newest `retention` entry, which alone says so.
+    """
+    for entry in reversed(entries):
+        if entry.kind == RETENTION:
+            through = entry.body.get("through")
+            return (through if isinstance(through, int) else 0), str(entry.body.get("hash")), entry.body
+    return 0, GENESIS, {}
+
+
+def first_break(entries: Sequence[Entry], kept: str = "") -> Optional[str]:
+    """None when `entries`, all that are kept, form a chain that contains the head `kept`; else why not."""
+    seq, prev, _known = base(entries)
+    found = kept in ("", GENESIS, prev)
     for entry in entries:
         seq += 1
         if entry.seq != seq:
@@ -106,31 +119,46 @@ def first_break(entries: Iterable[Entry], kept: str = "") -> Optional[str]:
         prev = entry.hash
         found = found or prev == kept
     if not found:
-        return f"The chain ends at entry {seq} without the head {kept[:12]}… kept elsewhere: it was cut or rewritten."
+        return (
+            f"The chain ends at entry {seq} without the head {kept[:12]}… kept elsewhere: it was cut or rewritten, or "
+            "the head is older than what retention removed."
+        )
     return None
 
 
-def first_lie(entries: Iterable[Entry], rollouts: Iterable[Rollout]) -> Optional[str]:
+def first_lie(entries: Sequence[Entry], rollouts: Iterable[Rollout]) -> Optional[str]:
     """None when the rollouts are what the chain says of them, else one sentence that names the first that is not.
 
     A rollout's row authorises its undo, and only the chain is protected: the row must not say anything else.
     """
-    intents: Dict[object, str] = {}
-    states: Dict[object, object] = {}
+    intents, states = _recorded(base(entries)[2])
     for entry in entries:
-        name = entry.body.get("rollout")
+        name = str(entry.body.get("rollout"))
         if entry.kind == ROLLOUT:
-            intents[name] = canonical(entry.body)
+            intents[name] = fingerprint(entry.body)
         if entry.kind in (ROLLOUT, STATE):
             states[name] = entry.body.get("state")
     for rollout in rollouts:
-        if intents.pop(rollout.id, "") != canonical(opening(rollout)):
+        if intents.pop(rollout.id, "") != fingerprint(opening(rollout)):
             return f"The intent of rollout {rollout.id} is not the one that was recorded when it was opened."
         if states[rollout.id] != rollout.state:
             return f"Rollout {rollout.id} is {rollout.state}, but the last entry about it says {states[rollout.id]}."
     for name in intents:
         return f"Rollout {name} was recorded and is gone."
     return None
+
+
+def _recorded(known: Mapping[str, object]) -> Tuple[Dict[str, str], Dict[str, object]]:
+    """What a retention entry says of the rollouts that stayed while their entries were removed."""
+    stayed = known.get("stayed")
+    rows = stayed.items() if isinstance(stayed, Mapping) else ()
+    intents = {str(name): str(row.get("opening")) for name, row in rows}
+    return intents, {str(name): row.get("state") for name, row in rows}
+
+
+def fingerprint(body: Mapping[str, object]) -> str:
+    """SHA-256 of a body as the ledger writes it."""
+    return sha256(canonical(body).encode("ascii", "backslashreplace")).hexdigest()
 
 
 def opening(rollout: Rollout) -> Dict[str, object]:

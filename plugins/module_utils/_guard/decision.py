@@ -131,7 +131,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Clock:
-    """One machine's clocks: `boot` names its boot, `up` counts seconds since then, whatever happens to the wall clock."""
+    """One machine's clock that nobody sets: `boot` names the boot, and `up` counts the seconds since then."""
 
     boot: str
     up: float

@@ -11,9 +11,14 @@ or reads one.
 
 from __future__ import annotations
 
-from typing import Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Callable, Iterable, Mapping, Optional, Protocol, Sequence, Tuple
 
+from .decision import Clock, Decision, Grant, Request
+from .memory import Fleet, Memory
 from .model import Command, Entry, Lease, Rollout
+from .policy import GuardPolicy
+
+Note = Mapping[str, object]
 
 
 class Ledger(Protocol):
@@ -83,6 +88,58 @@ class Ledger(Protocol):
     def commands(self, service: str = "", after: int = 0, rollout: str = "") -> Sequence[Command]:
         """Commands with a higher seq than `after`, oldest first; of one service or of all, of one rollout or of all."""
 
+    # --- may we act?
+
+    def decide(
+        self,
+        request: Request,
+        policy: GuardPolicy,
+        *,
+        holder: str,
+        ttl: float,
+        now: float,
+        clock: Optional[Clock] = None,
+        opens: Optional[Rollout] = None,
+    ) -> Grant:
+        """Decide by the policy and what is remembered, and record trigger and decision, in one transaction.
+
+        Where it is allowed, the same transaction takes the service's lease and opens the rollout `opens` (its id is the
+        request's), so that no crash lies between a yes and its intent. A trigger that was answered the same way before
+        is counted and not recorded again.
+        """
+
+    def check(
+        self, request: Request, policy: GuardPolicy, *, now: float, clock: Optional[Clock] = None, record: bool = True
+    ) -> Decision:
+        """The same decision without lease or rollout: for a step inside a rollout, or to rehearse (`record` off)."""
+
+    def approve(self, service: str, decision: str, by: str, reason: str, now: float) -> Entry:
+        """A person's yes to a recommendation; RolloutError when it is unknown, used, approved, or its time is over."""
+
+    def pause(self, service: str, by: str, reason: str, until: Optional[float], now: float) -> Entry:
+        """Stop all action but undos, for one service or with '' for all; `until` None has no end. Needs a reason."""
+
+    def unpause(self, service: str, by: str, reason: str, now: float) -> Entry:
+        """Lift the pause of one service, or with '' the one of all; RolloutError when there is none."""
+
+    def memory(self, service: str) -> Memory:
+        """What the guard remembers of a service."""
+
+    def fleet(self) -> Fleet:
+        """What the guard remembers of all services together."""
+
+    def counters(self) -> Mapping[str, Mapping[str, float]]:
+        """By service, how often: `decisions:<action>:<verdict>`, `suppressed:<action>:<reason>` with repeats,
+        `outcomes:<kind>:<state>`, `verified:<verdict>`, and `seconds:<kind>:sum|count`, `last_success:<kind>`."""
+
+    # --- small documents that are not in the chain
+
+    def note(self, key: str) -> Note:
+        """The document, or {}."""
+
+    def change_note(self, key: str, change: Callable[[Note], Note]) -> Note:
+        """Replace it by what `change` makes of it, in one transaction; `change` may be called again on a conflict."""
+
     # --- the record
 
     def append(
@@ -105,5 +162,16 @@ class Ledger(Protocol):
 
     def head(self) -> str:
         """The newest entry's hash, to be kept elsewhere."""
+
+    def all_entries(self) -> Iterable[Entry]:
+        """Every entry that is kept, in the order of seq: for an export."""
+
+    def prune(self, before: float, exported: str, actor: str, now: float) -> Optional[Entry]:
+        """Remove entries older than `before`, with the closed rollouts that only they tell of, and record that.
+
+        The chain goes on from them and `verify` still holds. What is unfinished, and the newest rollouts of each
+        service, stay with all entries from there on. `exported` is the hash of the last entry that was exported: what
+        is newer is never removed. None when there was nothing to remove.
+        """
 
     def close(self) -> None: ...

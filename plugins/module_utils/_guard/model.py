@@ -29,6 +29,8 @@ APPROVAL = "approval"  # a person's yes to a recommendation
 PAUSE = "pause"  # a person stopped all action, or let it go on
 RETENTION = "retention"  # older entries were removed; this one stands for them
 OWN_KINDS = (ROLLOUT, STATE, COMMAND, LEASE, TRIGGER, DECISION, APPROVAL, PAUSE, RETENTION)
+# those that the guard remembers something of
+REMEMBERED = (ROLLOUT, STATE, TRIGGER, DECISION, APPROVAL, PAUSE)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ A store reads what there is and asks a rule inside the same transaction in which
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Optional
+from typing import Mapping, Optional, Tuple
 
 from .._errors import LeaseError, OptionError, RolloutError, nearest
 from .model import COMMANDS, OPEN, OWN_KINDS, STATES, UNFINISHED, Lease, Rollout
@@ -86,11 +86,11 @@ def unfinished(lease: Lease, rollout_id: str, rollout: Optional[Rollout]) -> Rol
     return rollout
 
 
-def move(lease: Lease, rollout: Rollout, state: str, now: float) -> Rollout:
-    """`rollout` in another state, under the newest lease's token."""
+def move(lease: Lease, rollout: Rollout, state: str, outcome: Mapping[str, object], now: float) -> Rollout:
+    """`rollout` in another state with its outcome, under the newest lease's token."""
     if state not in STATES:
         raise OptionError(f"A rollout cannot be {state!r}{nearest(state, STATES)}", service=rollout.service)
-    return replace(rollout, state=state, token=lease.token, updated_at=now)
+    return replace(rollout, state=state, token=lease.token, updated_at=now, outcome=outcome)
 
 
 def _same_service(lease: Lease, rollout: Rollout) -> None:
@@ -117,6 +117,44 @@ def speak(
             service=service,
         )
     return rollout
+
+
+def pausing(by: str, reason: str, until: Optional[float], now: float) -> None:
+    """OptionError for a pause that nobody says, that has no reason, or that is over already."""
+    if not by.strip():
+        raise OptionError("Somebody has to pause it", mend="Set by to a person")
+    if not reason.strip():
+        raise OptionError("A pause needs a reason", mend="Set reason: whoever is stopped by it reads it")
+    if until is not None and until <= now:
+        raise OptionError(
+            "This pause would be over already", mend="Name a time to come, or none for a pause without end"
+        )
+
+
+def unpausing(service: str, by: str, paused: bool) -> None:
+    if not by.strip():
+        raise OptionError("Somebody has to lift the pause", mend="Set by to a person")
+    if not paused:
+        where = "It" if service else "Everything"
+        raise RolloutError(f"{where} is not paused", mend="guard_info lists the pauses", service=service)
+
+
+def approving(service: str, decision: str, by: str, problem: Optional[str]) -> None:
+    """RolloutError when the recommendation cannot be approved, for the `problem` that is told."""
+    if not by.strip():
+        raise OptionError("Somebody has to approve it", mend="Set by to a person")
+    if problem is not None:
+        raise RolloutError(
+            f"Recommendation {decision} cannot be approved: {problem}",
+            mend="guard_info lists what waits for approval; nothing was done",
+            service=service,
+        )
+
+
+def own_note(key: str, own: Tuple[str, ...]) -> None:
+    """OptionError for a document that nobody but the ledger itself may write."""
+    if not key or key.startswith(own):
+        raise OptionError(f"The note {key!r} is written by the ledger itself", mend="Name another key")
 
 
 def own_kind(kind: str) -> None:

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: selfheal.delivery contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ledger in one SQLite file: for one controller, with nothing to install.
+"""The store in one SQLite file: for one controller, with nothing to install.
 
-Every write is one BEGIN IMMEDIATE transaction: the state changes together with its entry in the chain, or neither
-does. WAL with synchronous=FULL keeps what was committed through a power cut. The file appears whole, by a link, so
-that no two processes ever create it and no crash leaves half a layout.
+Every write is one BEGIN IMMEDIATE transaction, so that writers follow one another. WAL with synchronous=FULL keeps what
+was committed through a power cut. The file appears whole, by a link, so that no two processes ever create it and no
+crash leaves half a layout.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ import sqlite3
 import stat
 import tempfile
 from contextlib import closing, contextmanager
-from typing import Iterator, List, Mapping, Optional, Sequence, Tuple
+from dataclasses import replace
+from typing import Callable, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import quote
 
 from .._errors import OptionError, StoreError
-from . import chain, files, rules
-from .model import COMMAND, LEASE, ROLLOUT, STATE, UNFINISHED, Command, Entry, Lease, Rollout
+from . import chain, files
+from .book import Book
+from .model import UNFINISHED, Command, Entry, Lease, Rollout
+from .store import Rows, T
 
 MEMORY = ":memory:"
-VERSION = 1
+VERSION = 2
 _IS_UNFINISHED = f"state IN {UNFINISHED!r}"
 _LAYOUT = f"""
 CREATE TABLE layout (version INTEGER NOT NULL);
@@ -47,6 +50,12 @@ CREATE TABLE entry (
     seq INTEGER PRIMARY KEY, at REAL NOT NULL, service TEXT NOT NULL, kind TEXT NOT NULL, actor TEXT NOT NULL,
     body TEXT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL);
 CREATE INDEX entry_service ON entry (service);
+
+CREATE TABLE seen (
+    service TEXT NOT NULL, trigger TEXT NOT NULL, what TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (service, trigger))
+    WITHOUT ROWID;
+
+CREATE TABLE note (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 _LEASE = "SELECT service, holder, token, expires FROM lease"
 _ROLLOUT = (
@@ -73,8 +82,187 @@ _FAILURES = (
 )
 
 
-class SqliteLedger:
-    """The `Ledger` in the file `path`, which is created with its folder unless `create` is off.
+class _Rows:
+    """The rows of one connection, inside whatever transaction it is in."""
+
+    def __init__(self, db: sqlite3.Connection, path: str) -> None:
+        self._db = db
+        self._path = path
+
+    # --- leases
+
+    def lease(self, service: str) -> Optional[Lease]:
+        row = self._db.execute(f"{_LEASE} WHERE service = ?", (service,)).fetchone()
+        return Lease(*row) if row else None
+
+    def leases(self, now: float) -> Sequence[Lease]:
+        rows = self._db.execute(f"{_LEASE} WHERE expires > ? ORDER BY service", (now,))
+        return [Lease(*row) for row in rows]
+
+    def put_lease(self, lease: Lease) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO lease (service, holder, token, expires) VALUES (?, ?, ?, ?)",
+            (lease.service, lease.holder, lease.token, lease.expires),
+        )
+
+    # --- rollouts
+
+    def rollout(self, rollout_id: str) -> Optional[Rollout]:
+        return next(iter(self._rollouts("id = :key", {"key": rollout_id})), None)
+
+    def unfinished(self, service: str) -> Sequence[Rollout]:
+        return self._rollouts(f"{_OF_SERVICE} AND {_IS_UNFINISHED} ORDER BY number", {"service": service})
+
+    def last_rollouts(self, service: str, limit: int) -> Sequence[Rollout]:
+        return self._rollouts(f"{_OF_SERVICE} ORDER BY number DESC LIMIT :limit", {"service": service, "limit": limit})
+
+    def all_rollouts(self) -> Iterable[Rollout]:
+        return self._rollouts("1 ORDER BY number", {})
+
+    def add_rollout(self, rollout: Rollout) -> None:
+        intent, progress, outcome = map(chain.canonical, (rollout.intent, rollout.progress, rollout.outcome))
+        self._db.execute(
+            "INSERT INTO rollout (id, service, release, kind, state, token, opened_at, updated_at, intent,"
+            " progress, outcome, started_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (rollout.id, rollout.service, rollout.release, rollout.kind, rollout.state, rollout.token)
+            + (rollout.opened_at, rollout.updated_at, intent, progress, outcome, rollout.by),
+        )
+
+    def put_rollout(self, rollout: Rollout) -> None:
+        self._db.execute(
+            "UPDATE rollout SET state = ?, token = ?, updated_at = ?, outcome = ? WHERE id = ?",
+            (rollout.state, rollout.token, rollout.updated_at, chain.canonical(rollout.outcome), rollout.id),
+        )
+
+    def put_progress(
+        self, rollout_id: str, service: str, progress: Mapping[str, object], token: int, now: float
+    ) -> bool:
+        saved = self._db.execute(
+            "UPDATE rollout SET progress = ?, token = ?, updated_at = ?"
+            f" WHERE id = ? AND service = ? AND {_IS_UNFINISHED}",
+            (chain.canonical(progress), token, now, rollout_id, service),
+        )
+        return saved.rowcount > 0
+
+    def _rollouts(self, where: str, values: Mapping[str, object]) -> List[Rollout]:
+        return [self._as_rollout(row) for row in self._db.execute(f"{_ROLLOUT} WHERE {where}", values)]
+
+    # --- people's commands
+
+    def commands(self, service: str, after: int, rollout: str) -> Sequence[Command]:
+        where = f"{_OF_SERVICE} AND seq > :after AND (:rollout = '' OR rollout = :rollout) ORDER BY seq"
+        values = {"service": service, "after": after, "rollout": rollout}
+        return [Command(*row) for row in self._db.execute(f"{_COMMAND} WHERE {where}", values)]
+
+    def add_command(self, command: Command) -> Command:
+        added = self._db.execute(
+            "INSERT INTO command (service, command, said_by, reason, at, rollout) VALUES (?, ?, ?, ?, ?, ?)",
+            (command.service, command.command, command.by, command.reason, command.at, command.rollout),
+        )
+        return replace(command, seq=added.lastrowid or 0)
+
+    def take_commands(self, rollout: str, now: float) -> None:
+        self._db.execute("UPDATE command SET taken = ? WHERE rollout = ? AND taken IS NULL", (now, rollout))
+
+    # --- the chain
+
+    def newest(self) -> Tuple[int, str]:
+        row = self._db.execute("SELECT seq, hash FROM entry ORDER BY seq DESC LIMIT 1").fetchone()
+        return (row[0], row[1]) if row else (0, chain.GENESIS)
+
+    def add_entry(self, entry: Entry) -> None:
+        self._db.execute(
+            "INSERT INTO entry (seq, at, service, kind, actor, body, prev, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (entry.seq, entry.at, entry.service, entry.kind, entry.actor, chain.canonical(entry.body))
+            + (entry.prev, entry.hash),
+        )
+
+    def entries(self, service: str, after: int, limit: int) -> Sequence[Entry]:
+        where = f"WHERE {_OF_SERVICE} AND seq > :after ORDER BY seq LIMIT :limit"
+        return self._entries(where, {"service": service, "after": after, "limit": limit})
+
+    def last_entries(self, service: str, limit: int) -> Sequence[Entry]:
+        where = f"WHERE {_OF_SERVICE} ORDER BY seq DESC LIMIT :limit"
+        return self._entries(where, {"service": service, "limit": limit})
+
+    def all_entries(self) -> Iterable[Entry]:
+        return self._entries("ORDER BY seq", {})
+
+    def _entries(self, where: str, values: Mapping[str, object]) -> List[Entry]:
+        return [self._as_entry(row) for row in self._db.execute(f"{_ENTRY} {where}", values)]
+
+    # --- triggers and notes
+
+    def seen(self, service: str, trigger: str) -> Optional[str]:
+        row = self._db.execute("SELECT what FROM seen WHERE service = ? AND trigger = ?", (service, trigger)).fetchone()
+        return str(row[0]) if row else None
+
+    def mark_seen(self, service: str, trigger: str, what: str, now: float) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO seen (service, trigger, what, at) VALUES (?, ?, ?, ?)",
+            (service, trigger, what, now),
+        )
+
+    def note(self, key: str) -> Mapping[str, object]:
+        row = self._db.execute("SELECT value FROM note WHERE key = ?", (key,)).fetchone()
+        return self._as_note(key, row[0]) if row else {}
+
+    def put_note(self, key: str, value: Mapping[str, object]) -> None:
+        self._db.execute("INSERT OR REPLACE INTO note (key, value) VALUES (?, ?)", (key, chain.canonical(value)))
+
+    def notes(self, prefix: str) -> Mapping[str, Mapping[str, object]]:
+        rows = self._db.execute(
+            "SELECT key, value FROM note WHERE substr(key, 1, ?) = ? ORDER BY key", (len(prefix), prefix)
+        )
+        return {key: self._as_note(key, value) for key, value in rows}
+
+    # --- the store itself
+
+    def time(self) -> Optional[float]:
+        return None  # it is this machine's
+
+    def cut(self, seq: int, rollouts: Sequence[str], seen_before: float) -> None:
+        self._db.execute("DELETE FROM entry WHERE seq <= ?", (seq,))
+        for name in rollouts:
+            self._db.execute("DELETE FROM command WHERE rollout = ?", (name,))
+            self._db.execute("DELETE FROM rollout WHERE id = ?", (name,))
+        self._db.execute("DELETE FROM seen WHERE at < ?", (seen_before,))
+
+    def _as_rollout(self, row: Tuple[str, ...]) -> Rollout:
+        try:
+            name, service, release, kind, state, token, opened, updated, *bodies, by = row
+            intent, progress, outcome = map(chain.decode, bodies)
+            times = float(opened), float(updated)
+            return Rollout(name, service, release, kind, state, int(token), *times, intent, progress, outcome, by)
+        except (TypeError, ValueError) as error:
+            raise self._unreadable(f"Rollout {row[0]}", error) from error
+
+    def _as_entry(self, row: Tuple[str, ...]) -> Entry:
+        try:
+            seq, at, service, kind, actor, body, prev, own = row
+            entry = Entry(int(seq), float(at), str(service), str(kind), str(actor), chain.decode(body), str(prev), own)
+            if chain.canonical(entry.body) != body:
+                raise ValueError("its body is not written as the ledger writes")
+            return entry
+        except (TypeError, ValueError) as error:
+            raise self._unreadable(f"Entry {row[0]}", error) from error
+
+    def _as_note(self, key: str, text: str) -> Mapping[str, object]:
+        try:
+            return chain.decode(text)
+        except (TypeError, ValueError) as error:
+            raise self._unreadable(f"Note {key}", error) from error
+
+    def _unreadable(self, what: str, error: Exception) -> StoreError:
+        return StoreError(
+            f"{what} in the ledger {self._path} was changed: it cannot be read ({error})",
+            mend="Restore a copy of the ledger, and find out who changed it",
+            details={"path": self._path},
+        )
+
+
+class SqliteStore:
+    """The `Store` in the file `path`, which is created with its folder unless `create` is off.
 
     For one process and one thread: each opens its own. `busy_timeout` is how long to wait for another process's write,
     in seconds. `:memory:` is for tests.
@@ -94,6 +282,7 @@ class SqliteLedger:
         if path == MEMORY and allow_memory:
             self._db = sqlite3.connect(MEMORY, isolation_level=None)
             _lay_out(self._db)
+            self._rows = _Rows(self._db, path)
             return
         if path == MEMORY:
             raise StoreError("A ledger in memory would be forgotten at once", mend="Set the ledger's path to a file")
@@ -110,6 +299,7 @@ class SqliteLedger:
             except BaseException:
                 self._db.close()
                 raise
+        self._rows = _Rows(self._db, path)
 
     def _check(self) -> None:
         if os.stat(self.path).st_mode & stat.S_IWOTH:
@@ -132,251 +322,17 @@ class SqliteLedger:
                 f"The ledger {self.path} is in {mode} mode, not in WAL", mend="Set PRAGMA journal_mode=WAL"
             )
 
-    # --- leases
+    def write(self, work: Callable[[Rows], T]) -> T:
+        with self._told(), self._transaction("BEGIN IMMEDIATE"):
+            return work(self._rows)
 
-    def acquire(self, service: str, holder: str, ttl: float, now: float) -> Lease:
-        with self._write():
-            current = self._lease(service)
-            lease = rules.grant(current, service, holder, ttl, now)
-            self._db.execute(
-                "INSERT OR REPLACE INTO lease (service, holder, token, expires) VALUES (?, ?, ?, ?)",
-                (lease.service, lease.holder, lease.token, lease.expires),
-            )
-            expired = current.holder if current is not None and current.expires > 0 else None
-            body = {"event": "acquired", "token": lease.token, "ttl": ttl, "expired_holder": expired}
-            self._append(service, LEASE, holder, body, now)
-        return lease
-
-    def renew(self, lease: Lease, ttl: float, now: float) -> Lease:
-        with self._write():
-            return self._renew(lease, ttl, now)
-
-    def release(self, lease: Lease, now: float) -> None:
-        with self._write():
-            current = self._lease(lease.service)
-            ours = current is not None and (current.token, current.holder) == (lease.token, lease.holder)
-            if not ours or (current and current.expires <= 0):
-                return
-            # not `now`: a clock that is set back must not bring the lease to life again
-            self._db.execute("UPDATE lease SET expires = 0 WHERE service = ?", (lease.service,))
-            self._append(lease.service, LEASE, lease.holder, {"event": "released", "token": lease.token}, now)
-
-    def holder(self, service: str, now: float) -> Optional[Lease]:
-        with self._told():
-            current = self._lease(service)
-        return current if current is not None and rules.in_force(current, now) else None
-
-    def leases(self, now: float) -> Sequence[Lease]:
-        with self._told():
-            rows = self._db.execute(f"{_LEASE} WHERE expires > ? ORDER BY service", (now,)).fetchall()
-        return [Lease(*row) for row in rows]
-
-    def _lease(self, service: str) -> Optional[Lease]:
-        row = self._db.execute(f"{_LEASE} WHERE service = ?", (service,)).fetchone()
-        return Lease(*row) if row else None
-
-    def _hold(self, lease: Lease, now: float) -> Lease:
-        return rules.hold(self._lease(lease.service), lease, now)
-
-    def _renew(self, lease: Lease, ttl: float, now: float) -> Lease:
-        renewed = rules.prolong(self._hold(lease, now), ttl, now)
-        self._db.execute("UPDATE lease SET expires = ? WHERE service = ?", (renewed.expires, renewed.service))
-        return renewed
-
-    # --- rollouts
-
-    def open_rollout(self, lease: Lease, rollout: Rollout, actor: str, now: float) -> Rollout:
-        with self._write():
-            self._hold(lease, now)
-            other = self._one_rollout(f"service = :key AND {_IS_UNFINISHED}", rollout.service)
-            opened = rules.begin(lease, rollout, other, actor, now)
-            if self._one_rollout("id = :key", rollout.id) is not None:
-                raise OptionError(f"There has been a rollout {rollout.id} before", mend="Give each an id of its own")
-            intent, progress, outcome = map(chain.canonical, (opened.intent, opened.progress, opened.outcome))
-            self._db.execute(
-                "INSERT INTO rollout (id, service, release, kind, state, token, opened_at, updated_at, intent,"
-                " progress, outcome, started_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (opened.id, opened.service, opened.release, opened.kind, opened.state, opened.token)
-                + (opened.opened_at, opened.updated_at, intent, progress, outcome, opened.by),
-            )
-            self._append(opened.service, ROLLOUT, actor, chain.opening(opened), now)
-            return self._unfinished(lease, opened.id)
-
-    def save_progress(self, lease: Lease, rollout_id: str, progress: Mapping[str, object], now: float) -> None:
-        with self._write():
-            self._hold(lease, now)
-            self._save(lease, rollout_id, progress, now)
-
-    def look(
-        self, lease: Lease, rollout_id: str, progress: Mapping[str, object], *, ttl: float, now: float, after: int = 0
-    ) -> Tuple[Lease, Sequence[Command]]:
-        with self._write():
-            renewed = self._renew(lease, ttl, now)
-            self._save(renewed, rollout_id, progress, now)
-            said = self._commands("", after, rollout_id)
-            if any(command.taken is None for command in said):
-                self._db.execute("UPDATE command SET taken = ? WHERE rollout = ? AND taken IS NULL", (now, rollout_id))
-                said = self._commands("", after, rollout_id)
-        return renewed, said
-
-    def set_state(
-        self, lease: Lease, rollout_id: str, state: str, outcome: Mapping[str, object], actor: str, now: float
-    ) -> Rollout:
-        with self._write():
-            self._hold(lease, now)
-            before = self._unfinished(lease, rollout_id)
-            after = rules.move(lease, before, state, now)
-            self._db.execute(
-                "UPDATE rollout SET state = ?, token = ?, updated_at = ?, outcome = ? WHERE id = ?",
-                (after.state, after.token, after.updated_at, chain.canonical(outcome), after.id),
-            )
-            body = {"rollout": after.id, "from": before.state, "state": state, "token": after.token, "outcome": outcome}
-            self._append(after.service, STATE, actor, body, now)
-            moved = self._one_rollout("id = :key", after.id)
-        return moved or after
-
-    def rollout(self, rollout_id: str) -> Optional[Rollout]:
-        with self._told():
-            return self._one_rollout("id = :key", rollout_id)
-
-    def unfinished(self, service: str = "") -> Sequence[Rollout]:
-        with self._told():
-            return self._rollouts(f"{_OF_SERVICE} AND {_IS_UNFINISHED} ORDER BY number", {"service": service})
-
-    def last_rollouts(self, service: str = "", limit: int = 20) -> Sequence[Rollout]:
-        with self._told():
-            return self._rollouts(
-                f"{_OF_SERVICE} ORDER BY number DESC LIMIT :limit", {"service": service, "limit": limit}
-            )
-
-    def _rollouts(self, where: str, values: Mapping[str, object]) -> List[Rollout]:
-        return [self._as_rollout(row) for row in self._db.execute(f"{_ROLLOUT} WHERE {where}", values)]
-
-    def _one_rollout(self, where: str, key: str) -> Optional[Rollout]:
-        return next(iter(self._rollouts(where, {"key": key})), None)
-
-    def _unfinished(self, lease: Lease, rollout_id: str) -> Rollout:
-        return rules.unfinished(lease, rollout_id, self._one_rollout("id = :key", rollout_id))
-
-    def _save(self, lease: Lease, rollout_id: str, progress: Mapping[str, object], now: float) -> None:
-        saved = self._db.execute(
-            "UPDATE rollout SET progress = ?, token = ?, updated_at = ?"
-            f" WHERE id = ? AND service = ? AND {_IS_UNFINISHED}",
-            (chain.canonical(progress), lease.token, now, rollout_id, lease.service),
-        )
-        if not saved.rowcount:
-            self._unfinished(lease, rollout_id)  # says why
-
-    # --- what people say
-
-    def say(self, service: str, command: str, by: str, reason: str, now: float) -> Command:
-        with self._write():
-            rollout = self._one_rollout(f"service = :key AND {_IS_UNFINISHED}", service)
-            last = self._one_rollout("service = :key ORDER BY number DESC", service)
-            about = rules.speak(service, command, by, reason, rollout, last)
-            seq = self._db.execute(
-                "INSERT INTO command (service, command, said_by, reason, at, rollout) VALUES (?, ?, ?, ?, ?, ?)",
-                (service, command, by, reason, now, about.id),
-            ).lastrowid
-            body = {"command": command, "reason": reason, "rollout": about.id, "seq": seq}
-            self._append(service, COMMAND, by, body, now)
-        return Command(seq or 0, service, command, by, reason, now, None, about.id)
-
-    def commands(self, service: str = "", after: int = 0, rollout: str = "") -> Sequence[Command]:
-        with self._told():
-            return self._commands(service, after, rollout)
-
-    def _commands(self, service: str, after: int, rollout: str) -> List[Command]:
-        where = f"{_OF_SERVICE} AND seq > :after AND (:rollout = '' OR rollout = :rollout) ORDER BY seq"
-        values = {"service": service, "after": after, "rollout": rollout}
-        return [Command(*row) for row in self._db.execute(f"{_COMMAND} WHERE {where}", values)]
-
-    # --- the record
-
-    def append(
-        self, service: str, kind: str, actor: str, body: Mapping[str, object], now: float, lease: Optional[Lease] = None
-    ) -> Entry:
-        rules.own_kind(kind)
-        with self._write():
-            if lease is not None:
-                self._hold(lease, now)
-            return self._append(service, kind, actor, body, now)
-
-    def entries(self, service: str = "", after: int = 0, limit: int = 1000) -> Sequence[Entry]:
-        with self._told():
-            where = f"WHERE {_OF_SERVICE} AND seq > :after ORDER BY seq LIMIT :limit"
-            return self._entries(where, {"service": service, "after": after, "limit": limit})
-
-    def last_entries(self, service: str = "", limit: int = 20) -> Sequence[Entry]:
-        with self._told():
-            where = f"WHERE {_OF_SERVICE} ORDER BY seq DESC LIMIT :limit"
-            return self._entries(where, {"service": service, "limit": limit})
-
-    def verify(self, kept: str = "") -> Optional[str]:
+    def read(self, work: Callable[[Rows], T]) -> T:
         with self._told(), self._transaction("BEGIN"):
-            try:
-                entries = self._entries("ORDER BY seq", {})
-                rollouts = self._rollouts("1 ORDER BY number", {})
-                return chain.first_break(entries, kept) or chain.first_lie(entries, rollouts)
-            except StoreError as error:
-                return error.message
-
-    def head(self) -> str:
-        with self._told():
-            return self._head()[1]
+            return work(self._rows)
 
     def close(self) -> None:
         with self._told():
             self._db.close()
-
-    def _head(self) -> Tuple[int, str]:
-        row = self._db.execute("SELECT seq, hash FROM entry ORDER BY seq DESC LIMIT 1").fetchone()
-        return (row[0], row[1]) if row else (0, chain.GENESIS)
-
-    def _append(self, service: str, kind: str, actor: str, body: Mapping[str, object], now: float) -> Entry:
-        seq, prev = self._head()
-        entry = chain.link(seq + 1, prev, at=now, service=service, kind=kind, actor=actor, body=body)
-        self._db.execute(
-            "INSERT INTO entry (seq, at, service, kind, actor, body, prev, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (entry.seq, entry.at, service, kind, actor, chain.canonical(entry.body), entry.prev, entry.hash),
-        )
-        return entry
-
-    def _entries(self, where: str, values: Mapping[str, object]) -> List[Entry]:
-        return [self._as_entry(row) for row in self._db.execute(f"{_ENTRY} {where}", values)]
-
-    # --- rows, transactions, errors
-
-    def _as_rollout(self, row: Tuple[str, ...]) -> Rollout:
-        try:
-            name, service, release, kind, state, token, opened, updated, *bodies, by = row
-            intent, progress, outcome = map(chain.decode, bodies)
-            times = float(opened), float(updated)
-            return Rollout(name, service, release, kind, state, int(token), *times, intent, progress, outcome, by)
-        except (TypeError, ValueError) as error:
-            raise self._unreadable(f"Rollout {row[0]}", error) from error
-
-    def _as_entry(self, row: Tuple[str, ...]) -> Entry:
-        try:
-            seq, at, service, kind, actor, body, prev, own = row
-            entry = Entry(int(seq), float(at), str(service), str(kind), str(actor), chain.decode(body), str(prev), own)
-            if chain.canonical(entry.body) != body:
-                raise ValueError("its body is not written as the ledger writes")
-            return entry
-        except (TypeError, ValueError) as error:
-            raise self._unreadable(f"Entry {row[0]}", error) from error
-
-    def _unreadable(self, what: str, error: Exception) -> StoreError:
-        return StoreError(
-            f"{what} in the ledger {self.path} was changed: it cannot be read ({error})",
-            mend="Restore a copy of the ledger, and find out who changed it",
-            details={"path": self.path},
-        )
-
-    @contextmanager
-    def _write(self) -> Iterator[None]:
-        with self._told(), self._transaction("BEGIN IMMEDIATE"):
-            yield
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:
@@ -407,6 +363,30 @@ class SqliteLedger:
 
     def _fact(self, text: str) -> Mapping[str, object]:
         return {"path": self.path, "error": text}
+
+
+class SqliteLedger(Book):
+    """The ledger in the file `path`; further options are those of `SqliteStore`."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        create: bool = True,
+        busy_timeout: float = 5.0,
+        allow_network: bool = False,
+        allow_memory: bool = False,
+    ) -> None:
+        self.path = path
+        super().__init__(
+            SqliteStore(
+                path,
+                create=create,
+                busy_timeout=busy_timeout,
+                allow_network=allow_network,
+                allow_memory=allow_memory,
+            )
+        )
 
 
 def _connect(path: str, busy_timeout: float) -> sqlite3.Connection:

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a store is: rows that are read and written in one transaction, and nothing of what they mean.
 
-`Book` knows the ledger's rules and is the same for every store. A store promises only this: what one piece of work read
-did not change before its writes are kept, all of them or none; what was kept survives a crash; pieces of work follow one
-another as if they were done one at a time. Every failure of the store itself is a `StoreError`; whatever the work raises
-comes out as it is, and nothing was written.
+`Book` knows the ledger's rules and is the same for every store. A store promises only this: what one piece of work
+read did not change before its writes are kept, all of them or none; what was kept survives a crash; pieces of work
+follow one another as if they were done one at a time. Every failure of the store itself is a `StoreError`; whatever the
+work raises comes out as it is, and nothing was written.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ def test_a_broken_chain_is_shown_with_its_first_bad_entry(
     path: Path, lease: Lease, ansible_env: Dict[str, str], tmp_path: Path
 ) -> None:
     ledger = SqliteLedger(str(path))
-    ledger._db.execute("UPDATE entry SET actor = 'eve' WHERE seq = 2")
+    ledger._store._db.execute("UPDATE entry SET actor = 'eve' WHERE seq = 2")
     ledger.close()
     (info,) = play([{"selfheal.delivery.ledger_info": {"ledger": {"path": str(path)}}}], ansible_env, tmp_path)
     assert not info["chain"]["ok"]

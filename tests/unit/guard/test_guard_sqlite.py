@@ -238,7 +238,7 @@ def test_the_ledgers_own_kinds_of_entries_cannot_be_forged(ledger: SqliteLedger)
     for kind in ("", "rollout", "state", "command", "lease"):
         with pytest.raises(OptionError, match="written by the ledger itself"):
             ledger.append("shop", kind, "eve", {}, 100.0)
-    entry = ledger.append("shop", "decision", "guard", {"allowed": True}, 100.0)
+    entry = ledger.append("shop", "note", "guard", {"allowed": True}, 100.0)
     assert ledger.entries() == [entry]
 
 
@@ -313,8 +313,8 @@ def test_the_file_and_its_folder_are_its_owners_alone(ledger: SqliteLedger, path
 
 
 def test_it_is_durable_and_allows_readers_beside_a_writer(ledger: SqliteLedger, path: Path) -> None:
-    assert ledger._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert ledger._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert ledger._store._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert ledger._store._db.execute("PRAGMA synchronous").fetchone() == (2,)
     writer = sqlite3.connect(path, isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
     assert ledger.unfinished() == []
@@ -331,7 +331,7 @@ def test_a_writer_that_stays_is_reported_as_locked_and_nothing_is_written(ledger
 
 
 def test_a_file_that_may_only_be_read_can_be_read(ledger: SqliteLedger, path: Path) -> None:
-    ledger._db.execute("PRAGMA query_only = ON")
+    ledger._store._db.execute("PRAGMA query_only = ON")
     with pytest.raises(StoreError, match=rf"The ledger {path} is read-only\. Give the user who runs this the right"):
         ledger.acquire("shop", "run", 30, 100.0)
     assert ledger.holder("shop", 100.0) is None
@@ -364,7 +364,7 @@ def folder(path: Path) -> None:
 def newer(path: Path) -> None:
     SqliteLedger(str(path)).close()
     with sqlite3.connect(path) as raw:
-        raw.execute("UPDATE layout SET version = 2")
+        raw.execute("UPDATE layout SET version = 3")
     raw.close()
 
 
@@ -403,8 +403,8 @@ def file_as_folder(path: Path) -> None:
         (text, "is not a ledger, or is corrupt. Check the path"),
         (empty, "is an SQLite file but not a ledger. Check the path: another program's file is left alone"),
         (folder, "cannot be opened for writing. Check that this user may write"),
-        (newer, "has layout version 2, and this release knows version 1. Use the release of this collection that"),
-        (unversioned, "has layout version none, and this release knows version 1"),
+        (newer, "has layout version 3, and this release knows version 2. Use the release of this collection that"),
+        (unversioned, "has layout version none, and this release knows version 2"),
         (not_wal, "is in delete mode, not in WAL"),
         (everybodys, "can be written by everybody on this machine, so nothing in it can be believed. Look at who"),
         (dangling, "cannot be opened"),

@@ -205,7 +205,7 @@ def test_a_long_rollout_is_read_back_to_its_beginning(ledger: SqliteLedger) -> N
     rollout, lease = begun(ledger)
     changes(ledger, rollout, lease, "web1")
     for number in range(300):
-        ledger.append("shop", "decision", "ada", {"number": number}, 102.0)
+        ledger.append("shop", "note", "ada", {"number": number}, 102.0)
     assert list(rollouts.unresolved(ledger, rollout, {})) == ["web1"]
 
 

@@ -1,0 +1,507 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ledger itself: what each of its methods reads, asks the rules, and writes, in one transaction of any store.
+
+Nothing here knows which store it is, and no store knows what its rows mean; so that all of them behave the same.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple, TypeVar
+
+from .._errors import OptionError, RolloutError, StoreError
+from . import chain, retention, rules
+from . import clock as clocks
+from .decision import ALLOWED, DENIED, DUPLICATE, Clock, Decision, Grant, Request, Trigger
+from .memory import Fleet, Memory, fold, fold_fleet
+from .model import (
+    APPROVAL,
+    COMMAND,
+    DECISION,
+    DONE,
+    LEASE,
+    PAUSE,
+    REMEMBERED,
+    RETENTION,
+    ROLLOUT,
+    STATE,
+    TRIGGER,
+    UNDONE,
+    Command,
+    Entry,
+    Lease,
+    Rollout,
+)
+from .policy import GuardPolicy, View, decide
+from .store import Rows, Store
+
+T = TypeVar("T")
+Note = Mapping[str, object]
+
+_MEMORY = "memory:"  # + service, or nothing for the fleet's
+_COUNTERS = "counters:"  # + service
+_CLOCKS = "clocks"
+WATCHDOG = "watchdog"  # when the alert pipeline's Watchdog was seen last
+
+
+class Pen:
+    """Writes entries in one transaction, and with them what they change in the guard's memory."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self._newest: Optional[Tuple[int, str]] = None
+        self._memories: Dict[str, Memory] = {}
+        self._fleet: Optional[Fleet] = None
+        self._changed: Dict[str, Note] = {}
+
+    def write(self, service: str, kind: str, actor: str, body: Note, now: float) -> Entry:
+        seq, prev = self._newest or self.rows.newest()
+        entry = chain.link(seq + 1, prev, at=now, service=service, kind=kind, actor=actor, body=body)
+        self.rows.add_entry(entry)
+        self._newest = (entry.seq, entry.hash)
+        if kind in REMEMBERED:
+            self._remember(entry)
+        return entry
+
+    def _remember(self, entry: Entry) -> None:
+        if entry.service:
+            before = self.memory(entry.service)
+            after = self._memories[entry.service] = fold(before, entry)
+            if after != before:
+                self._changed[_MEMORY + entry.service] = after.as_dict()
+        before_all = self.fleet()
+        self._fleet = fold_fleet(before_all, entry)
+        if self._fleet != before_all:
+            self._changed[_MEMORY] = self._fleet.as_dict()
+
+    def memory(self, service: str) -> Memory:
+        if service not in self._memories:
+            self._memories[service] = Memory.of(self.rows.note(_MEMORY + service))
+        return self._memories[service]
+
+    def fleet(self) -> Fleet:
+        if self._fleet is None:
+            self._fleet = Fleet.of(self.rows.note(_MEMORY))
+        return self._fleet
+
+    def count(self, service: str, steps: Mapping[str, float], latest: Optional[Mapping[str, float]] = None) -> None:
+        """Add `steps` to the service's counters, and set those in `latest`; they are not in the chain."""
+        key = _COUNTERS + service
+        counters = {**(self._changed.get(key) or self.rows.note(key)), **(latest or {})}
+        for name, step in steps.items():
+            before = counters.get(name, 0)
+            counters[name] = (before if isinstance(before, (int, float)) else 0) + step
+        self._changed[key] = counters
+
+    def keep(self, key: str, value: Note) -> None:
+        self._changed[key] = value
+
+    def done(self) -> None:
+        for key, value in self._changed.items():
+            self.rows.put_note(key, value)
+
+
+class Book:
+    """The `Ledger` over `store`, which it closes with itself."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    # --- leases
+
+    def acquire(self, service: str, holder: str, ttl: float, now: float) -> Lease:
+        return self._write(lambda pen: _grant(pen, service, holder, ttl, now))
+
+    def renew(self, lease: Lease, ttl: float, now: float) -> Lease:
+        return self._write(lambda pen: _renew(pen.rows, lease, ttl, now))
+
+    def release(self, lease: Lease, now: float) -> None:
+        def work(pen: Pen) -> None:
+            current = pen.rows.lease(lease.service)
+            if (
+                current is None
+                or (current.token, current.holder) != (lease.token, lease.holder)
+                or current.expires <= 0
+            ):
+                return
+            # not `now`: a clock that is set back must not bring the lease to life again
+            pen.rows.put_lease(Lease(current.service, current.holder, current.token, 0.0))
+            pen.write(lease.service, LEASE, lease.holder, {"event": "released", "token": lease.token}, now)
+
+        self._write(work)
+
+    def holder(self, service: str, now: float) -> Optional[Lease]:
+        current = self._store.read(lambda rows: rows.lease(service))
+        return current if current is not None and rules.in_force(current, now) else None
+
+    def leases(self, now: float) -> Sequence[Lease]:
+        return self._store.read(lambda rows: rows.leases(now))
+
+    # --- rollouts
+
+    def open_rollout(self, lease: Lease, rollout: Rollout, actor: str, now: float) -> Rollout:
+        def work(pen: Pen) -> Rollout:
+            _hold(pen.rows, lease, now)
+            return _open(pen, lease, rollout, actor, now)
+
+        return self._write(work)
+
+    def save_progress(self, lease: Lease, rollout_id: str, progress: Note, now: float) -> None:
+        def work(pen: Pen) -> None:
+            _hold(pen.rows, lease, now)
+            _save(pen.rows, lease, rollout_id, progress, now)
+
+        self._write(work)
+
+    def look(
+        self, lease: Lease, rollout_id: str, progress: Note, *, ttl: float, now: float, after: int = 0
+    ) -> Tuple[Lease, Sequence[Command]]:
+        def work(pen: Pen) -> Tuple[Lease, Sequence[Command]]:
+            renewed = _renew(pen.rows, lease, ttl, now)
+            _save(pen.rows, renewed, rollout_id, progress, now)
+            said = pen.rows.commands("", after, rollout_id)
+            if any(command.taken is None for command in said):
+                pen.rows.take_commands(rollout_id, now)
+                said = pen.rows.commands("", after, rollout_id)
+            return renewed, said
+
+        return self._write(work)
+
+    def set_state(self, lease: Lease, rollout_id: str, state: str, outcome: Note, actor: str, now: float) -> Rollout:
+        def work(pen: Pen) -> Rollout:
+            _hold(pen.rows, lease, now)
+            before = rules.unfinished(lease, rollout_id, pen.rows.rollout(rollout_id))
+            after = rules.move(lease, before, state, chain.decode(chain.canonical(outcome)), now)
+            pen.rows.put_rollout(after)
+            body = {"rollout": after.id, "from": before.state, "state": state, "token": after.token, "outcome": outcome}
+            pen.write(after.service, STATE, actor, body, now)
+            _count_outcome(pen, before, after, now)
+            return after
+
+        return self._write(work)
+
+    def rollout(self, rollout_id: str) -> Optional[Rollout]:
+        return self._store.read(lambda rows: rows.rollout(rollout_id))
+
+    def unfinished(self, service: str = "") -> Sequence[Rollout]:
+        return self._store.read(lambda rows: rows.unfinished(service))
+
+    def last_rollouts(self, service: str = "", limit: int = 20) -> Sequence[Rollout]:
+        return self._store.read(lambda rows: rows.last_rollouts(service, limit))
+
+    # --- what people say
+
+    def say(self, service: str, command: str, by: str, reason: str, now: float) -> Command:
+        def work(pen: Pen) -> Command:
+            unfinished, last = pen.rows.unfinished(service), pen.rows.last_rollouts(service, 1)
+            about = rules.speak(service, command, by, reason, _first(unfinished), _first(last))
+            said = pen.rows.add_command(Command(0, service, command, by, reason, now, None, about.id))
+            body = {"command": command, "reason": reason, "rollout": about.id, "seq": said.seq}
+            pen.write(service, COMMAND, by, body, now)
+            return said
+
+        return self._write(work)
+
+    def commands(self, service: str = "", after: int = 0, rollout: str = "") -> Sequence[Command]:
+        return self._store.read(lambda rows: rows.commands(service, after, rollout))
+
+    def pause(self, service: str, by: str, reason: str, until: Optional[float], now: float) -> Entry:
+        rules.pausing(by, reason, until, now)
+        body = {"event": "paused", "until": until, "reason": reason}
+        return self._write(lambda pen: pen.write(service, PAUSE, by, body, now))
+
+    def unpause(self, service: str, by: str, reason: str, now: float) -> Entry:
+        def work(pen: Pen) -> Entry:
+            paused = pen.memory(service).paused(now) if service else pen.fleet().paused(now)
+            rules.unpausing(service, by, paused is not None)
+            return pen.write(service, PAUSE, by, {"event": "resumed", "until": None, "reason": reason}, now)
+
+        return self._write(work)
+
+    def approve(self, service: str, decision: str, by: str, reason: str, now: float) -> Entry:
+        def work(pen: Pen) -> Entry:
+            rules.approving(service, decision, by, pen.memory(service).approvable(decision, now))
+            return pen.write(service, APPROVAL, by, {"decision": decision, "reason": reason}, now)
+
+        return self._write(work)
+
+    # --- may we act?
+
+    def decide(
+        self,
+        request: Request,
+        policy: GuardPolicy,
+        *,
+        holder: str,
+        ttl: float,
+        now: float,
+        clock: Optional[Clock] = None,
+        opens: Optional[Rollout] = None,
+    ) -> Grant:
+        def work(pen: Pen) -> Grant:
+            decision, repeated = _decided(pen, request, policy, now, clock)
+            if not decision.allowed:
+                return Grant(decision, repeated=repeated)
+            lease = _grant(pen, request.service, holder, ttl, now)
+            opened = _open(pen, lease, opens, request.actor, now) if opens is not None else None
+            return Grant(decision, lease, opened)
+
+        return self._write(work)
+
+    def check(
+        self, request: Request, policy: GuardPolicy, *, now: float, clock: Optional[Clock] = None, record: bool = True
+    ) -> Decision:
+        if record:
+            return self._write(lambda pen: _decided(pen, request, policy, now, clock)[0])
+
+        def work(rows: Rows) -> Decision:
+            return decide(policy, request, _view(Pen(rows), request, policy, now, clock), now)
+
+        return self._store.read(work)
+
+    def observe(self, service: str, trigger: Trigger, actor: str, now: float) -> Optional[Entry]:
+        """Record that a condition is there, or is clear, without a wish to act; None when that was known already."""
+
+        def work(pen: Pen) -> Optional[Entry]:
+            key = _seen_key(trigger)
+            if pen.rows.seen(service, key) is not None:
+                return None
+            pen.rows.mark_seen(service, key, "observed", now)
+            return pen.write(service, TRIGGER, actor, _told(trigger), now)
+
+        return self._write(work)
+
+    def memory(self, service: str) -> Memory:
+        return self._store.read(lambda rows: Pen(rows).memory(service))
+
+    def fleet(self) -> Fleet:
+        return self._store.read(lambda rows: Pen(rows).fleet())
+
+    def counters(self) -> Mapping[str, Mapping[str, float]]:
+        def work(rows: Rows) -> Mapping[str, Mapping[str, float]]:
+            found = rows.notes(_COUNTERS)
+            return {
+                key[len(_COUNTERS) :]: {name: float(n) for name, n in note.items() if isinstance(n, (int, float))}
+                for key, note in found.items()
+            }
+
+        return self._store.read(work)
+
+    # --- small documents that are not in the chain
+
+    def note(self, key: str) -> Note:
+        return self._store.read(lambda rows: rows.note(key))
+
+    def change_note(self, key: str, change: Callable[[Note], Note]) -> Note:
+        rules.own_note(key, (_MEMORY, _COUNTERS, _CLOCKS))
+
+        def work(pen: Pen) -> Note:
+            changed = change(pen.rows.note(key))
+            pen.keep(key, changed)
+            return changed
+
+        return self._write(work)
+
+    # --- the record
+
+    def append(
+        self, service: str, kind: str, actor: str, body: Note, now: float, lease: Optional[Lease] = None
+    ) -> Entry:
+        rules.own_kind(kind)
+
+        def work(pen: Pen) -> Entry:
+            if lease is not None:
+                _hold(pen.rows, lease, now)
+            return pen.write(service, kind, actor, body, now)
+
+        return self._write(work)
+
+    def entries(self, service: str = "", after: int = 0, limit: int = 1000) -> Sequence[Entry]:
+        return self._store.read(lambda rows: rows.entries(service, after, limit))
+
+    def last_entries(self, service: str = "", limit: int = 20) -> Sequence[Entry]:
+        return self._store.read(lambda rows: rows.last_entries(service, limit))
+
+    def all_entries(self) -> Iterable[Entry]:
+        return self._store.read(lambda rows: list(rows.all_entries()))
+
+    def verify(self, kept: str = "") -> Optional[str]:
+        def work(rows: Rows) -> Optional[str]:
+            try:
+                entries, rollouts = list(rows.all_entries()), list(rows.all_rollouts())
+                remembered = rows.notes(_MEMORY)
+            except StoreError as error:
+                return error.message
+            return (
+                chain.first_break(entries, kept)
+                or chain.first_lie(entries, rollouts)
+                or retention.first_forgery(entries, {key[len(_MEMORY) :]: note for key, note in remembered.items()})
+            )
+
+        return self._store.read(work)
+
+    def head(self) -> str:
+        return self._store.read(lambda rows: rows.newest()[1])
+
+    def prune(self, before: float, exported: str, actor: str, now: float) -> Optional[Entry]:
+        def work(pen: Pen) -> Optional[Entry]:
+            cut = retention.cut(list(pen.rows.all_entries()), list(pen.rows.all_rollouts()), before, exported)
+            if cut is None:
+                return None
+            pen.rows.cut(cut.through, cut.rollouts, before)
+            return pen.write("", RETENTION, actor, cut.body, now)
+
+        return self._write(work)
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _write(self, work: Callable[[Pen], T]) -> T:
+        def whole(rows: Rows) -> T:
+            pen = Pen(rows)
+            result = work(pen)
+            pen.done()
+            return result
+
+        return self._store.write(whole)
+
+
+def _first(rollouts: Sequence[Rollout]) -> Optional[Rollout]:
+    return rollouts[0] if rollouts else None
+
+
+def _hold(rows: Rows, lease: Lease, now: float) -> Lease:
+    return rules.hold(rows.lease(lease.service), lease, now)
+
+
+def _renew(rows: Rows, lease: Lease, ttl: float, now: float) -> Lease:
+    renewed = rules.prolong(_hold(rows, lease, now), ttl, now)
+    rows.put_lease(renewed)
+    return renewed
+
+
+def _grant(pen: Pen, service: str, holder: str, ttl: float, now: float) -> Lease:
+    current = pen.rows.lease(service)
+    lease = rules.grant(current, service, holder, ttl, now)
+    pen.rows.put_lease(lease)
+    expired = current.holder if current is not None and current.expires > 0 else None
+    body = {"event": "acquired", "token": lease.token, "ttl": ttl, "expired_holder": expired}
+    pen.write(service, LEASE, holder, body, now)
+    return lease
+
+
+def _open(pen: Pen, lease: Lease, rollout: Rollout, actor: str, now: float) -> Rollout:
+    opened = rules.begin(lease, rollout, _first(pen.rows.unfinished(rollout.service)), actor, now)
+    if pen.rows.rollout(rollout.id) is not None:
+        raise OptionError(f"There has been a rollout {rollout.id} before", mend="Give each an id of its own")
+    pen.rows.add_rollout(opened)
+    pen.write(opened.service, ROLLOUT, actor, chain.opening(opened), now)
+    kept = pen.rows.rollout(opened.id)
+    return kept or opened
+
+
+def _save(rows: Rows, lease: Lease, rollout_id: str, progress: Note, now: float) -> None:
+    if not rows.put_progress(rollout_id, lease.service, progress, lease.token, now):
+        found = rules.unfinished(lease, rollout_id, rows.rollout(rollout_id))  # says why
+        raise RolloutError(f"Rollout {found.id} could not be written to", service=lease.service)
+
+
+def _seen_key(trigger: Trigger) -> str:
+    return trigger.id if trigger.active else f"{trigger.id}:resolved"
+
+
+def _told(trigger: Trigger) -> Dict[str, object]:
+    return {**vars(trigger), "condition": trigger.condition}
+
+
+def _view(pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Optional[Clock]) -> View:
+    rows = pen.rows
+    lease = rows.lease(request.service)
+    seen = rows.note(WATCHDOG).get("at") if policy.watchdog is not None else None
+    return View(
+        memory=pen.memory(request.service),
+        fleet=pen.fleet(),
+        lease=lease if lease is not None and rules.in_force(lease, now) else None,
+        unfinished=_first(rows.unfinished(request.service)),
+        seen=rows.seen(request.service, _seen_key(request.trigger)),
+        watchdog_at=float(seen) if isinstance(seen, (int, float)) else None,
+        drift=_drift(pen, policy, now, clock),
+    )
+
+
+def _drift(pen: Pen, policy: GuardPolicy, now: float, clock: Optional[Clock]) -> float:
+    """By how many seconds this machine's clock cannot be trusted; what was seen of it is kept for the next time."""
+    kept = pen.rows.note(_CLOCKS)
+    newest = kept.get("newest")
+    boots = kept.get("boots")
+    known: Dict[str, Note] = dict(boots) if isinstance(boots, Mapping) else {}
+    boot = clock.boot if clock is not None else ""
+    before = known.pop(boot, {})
+    newest_at = float(newest) if isinstance(newest, (int, float)) else None
+    after, drift = clocks.watch(
+        before, now, clock, pen.rows.time(), newest_at, policy.clock_settle, policy.clock_tolerance
+    )
+    if clock is not None:
+        known[boot] = after
+    while len(known) > _BOOTS:
+        known.pop(next(iter(known)))
+    # a clock that runs ahead must not make all others look late for ever
+    pen.keep(_CLOCKS, {"newest": now if drift else max(now, newest_at or now), "boots": known})
+    return drift
+
+
+_BOOTS = 16  # machines, or boots of one, whose clocks are remembered
+
+
+def _decided(
+    pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Optional[Clock]
+) -> Tuple[Decision, bool]:
+    """The decision, recorded; True with it when it is what the same trigger was told before."""
+    view = _view(pen, request, policy, now, clock)
+    decision = decide(policy, request, view, now)
+    pen.count(request.service, _counted(decision))
+    answer = _answer(decision)
+    if view.seen is not None and (view.seen == answer or decision.reason == DUPLICATE):
+        return decision, True
+    if view.seen is None:
+        pen.write(request.service, TRIGGER, request.actor, _told(request.trigger), now)
+    pen.write(request.service, DECISION, request.actor, _recorded(request, decision), now)
+    pen.rows.mark_seen(request.service, _seen_key(request.trigger), answer, now)
+    return decision, False
+
+
+def _answer(decision: Decision) -> str:
+    return f"{decision.verdict}:{decision.reason}" if decision.verdict == DENIED else decision.verdict
+
+
+def _counted(decision: Decision) -> Dict[str, float]:
+    steps: Dict[str, float] = {f"decisions:{decision.action}:{decision.verdict}": 1}
+    if decision.verdict != ALLOWED:
+        steps[f"suppressed:{decision.action}:{decision.reason or decision.verdict}"] = 1
+    return steps
+
+
+def _recorded(request: Request, decision: Decision) -> Dict[str, object]:
+    """The decision's entry: with what was asked, and what was known."""
+    situation = request.situation
+    return {
+        **{name: fact for name, fact in decision.as_dict().items() if name != "service"},
+        "trigger": request.trigger.id,
+        "condition": request.trigger.condition,
+        "approved": request.approved,
+        "release": situation.current,
+        "target": situation.known_good,
+        "confirmed": situation.confirmed,
+        "places": situation.places,
+    }
+
+
+def _count_outcome(pen: Pen, before: Rollout, after: Rollout, now: float) -> None:
+    steps: Dict[str, float] = {f"outcomes:{after.kind}:{after.state}": 1}
+    verified = after.outcome.get("verified")
+    if isinstance(verified, Mapping) and verified.get("verdict"):
+        steps[f"verified:{verified['verdict']}"] = 1
+    steps[f"seconds:{after.kind}:sum"] = max(0.0, now - before.opened_at)
+    steps[f"seconds:{after.kind}:count"] = 1
+    went_well = after.state in (DONE, UNDONE)
+    pen.count(after.service, steps, {f"last_success:{after.kind}": now} if went_well else None)

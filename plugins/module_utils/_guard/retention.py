@@ -1,0 +1,145 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How old entries leave the ledger without breaking its chain. Pure.
+
+A `retention` entry stands for what was removed: the seq and the hash that the kept part follows on, and everything that
+later entries and rows still lean on — the guard's memory at that point, the rollouts that stayed, and what was recorded
+of the releases that are known good.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, List, Mapping, Optional, Sequence, Set
+
+from .._errors import OptionError
+from . import chain
+from .memory import Fleet, Memory, fold, fold_fleet
+from .model import DONE, REMEMBERED, ROLLOUT, STATE, UNFINISHED, Entry, Rollout
+
+KEPT_ROLLOUTS = 20  # of each service, whatever their age: known good and found bad are read from them
+# what a place told at a promotion, and what restores the release where the place has forgotten it
+RECORDED = ("template", "images")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Entries up to `through` go, and these rollouts; `body` is that of the retention entry."""
+
+    through: int
+    rollouts: Sequence[str]
+    body: Mapping[str, object]
+
+
+def cut(entries: Sequence[Entry], rollouts: Sequence[Rollout], before: float, exported: str) -> Optional[Cut]:
+    """What may go: older than `before`, exported, and of no unfinished rollout. None when that is nothing."""
+    began, _hash, known = chain.base(entries)
+    last = _last(entries, rollouts, before, exported)
+    if last is None or last.seq <= began:
+        return None
+    gone = [entry for entry in entries if entry.seq <= last.seq]
+    kept_rows = _staying(rollouts)
+    told = {str(entry.body.get("rollout")) for entry in entries if entry.seq > last.seq and entry.kind == ROLLOUT}
+    leaving = [rollout.id for rollout in rollouts if rollout.id not in kept_rows and rollout.id not in told]
+    stayed = {
+        rollout.id: {"opening": chain.fingerprint(chain.opening(rollout)), "state": _state_at(rollout, gone, known)}
+        for rollout in rollouts
+        if rollout.id in kept_rows and rollout.id not in told
+    }
+    body = {
+        "through": last.seq,
+        "hash": last.hash,
+        "removed": len(gone),
+        "before": before,
+        "stayed": stayed,
+        "recorded": _recorded(gone, known, rollouts, kept_rows),
+        "memory": {service: memory.as_dict() for service, memory in _memories(gone, known).items()},
+        "fleet": _fleet(gone, known).as_dict(),
+    }
+    return Cut(last.seq, leaving, body)
+
+
+def _last(entries: Sequence[Entry], rollouts: Sequence[Rollout], before: float, exported: str) -> Optional[Entry]:
+    """The last entry that may go."""
+    seqs = [entry.seq for entry in entries if entry.hash == exported]
+    if not seqs:
+        raise OptionError(
+            "No entry has the hash that is said to be exported last", mend="Export first, to the end of what may go"
+        )
+    unfinished = {rollout.id for rollout in rollouts if rollout.state in UNFINISHED}
+    found: Optional[Entry] = None
+    for entry in entries:
+        needed = entry.kind == ROLLOUT and entry.body.get("rollout") in unfinished
+        if entry.at >= before or entry.seq > seqs[0] or needed:
+            break
+        # the newest one stays, so that the chain's end is never only said
+        found = entry if entry is not entries[-1] else found
+    return found
+
+
+def _staying(rollouts: Sequence[Rollout]) -> Set[str]:
+    """The newest of each service and its last good one; what comes later in `rollouts` is newer."""
+    by_service: Dict[str, List[Rollout]] = {}
+    for rollout in rollouts:
+        by_service.setdefault(rollout.service, []).append(rollout)
+    staying: Set[str] = set()
+    for mine in by_service.values():
+        staying.update(rollout.id for rollout in mine[-KEPT_ROLLOUTS:])
+        staying.update(rollout.id for rollout in mine if rollout.state in UNFINISHED)
+        staying.update([rollout.id for rollout in mine if rollout.state == DONE][-1:])
+    return staying
+
+
+def _state_at(rollout: Rollout, gone: Sequence[Entry], known: Mapping[str, object]) -> object:
+    """The rollout's state as the removed entries left it."""
+    state = _mapping(_mapping(known.get("stayed")).get(rollout.id)).get("state")
+    for entry in gone:
+        if entry.kind in (ROLLOUT, STATE) and entry.body.get("rollout") == rollout.id:
+            state = entry.body.get("state")
+    return state
+
+
+def _recorded(
+    gone: Sequence[Entry], known: Mapping[str, object], rollouts: Sequence[Rollout], staying: Set[str]
+) -> List[Mapping[str, object]]:
+    """What places told at promotions of rollouts that stay, so that a release can still be restored by it."""
+    good = {rollout.id for rollout in rollouts if rollout.id in staying and rollout.state == DONE}
+    told = [{"service": entry.service, **entry.body} for entry in gone if entry.kind == "outcome"]
+    before = known.get("recorded")
+    earlier = [row for row in before if isinstance(row, Mapping)] if isinstance(before, list) else []
+    return [row for row in [*earlier, *told] if row.get("rollout") in good and any(row.get(name) for name in RECORDED)]
+
+
+def first_forgery(entries: Sequence[Entry], remembered: Mapping[str, Mapping[str, object]]) -> Optional[str]:
+    """None when the guard remembers what the entries say (by service, '' the fleet), else one sentence."""
+    known = chain.base(entries)[2]
+    memories, fleet = _memories(entries, known), _fleet(entries, known)
+    told = {service: memory.as_dict() for service, memory in memories.items()}
+    told[""] = fleet.as_dict()
+    blank = {True: Fleet.of({}).as_dict(), False: Memory.of({}).as_dict()}
+    for service in sorted({*told, *remembered}):
+        says = told.get(service, blank[service == ""])
+        if chain.canonical(remembered.get(service) or blank[service == ""]) != chain.canonical(says):
+            whose = f"of {service}" if service else "of all services together"
+            return f"What the guard remembers {whose} is not what the entries say: it was changed behind the ledger."
+    return None
+
+
+def _memories(entries: Sequence[Entry], known: Mapping[str, object]) -> Dict[str, Memory]:
+    memories = {str(service): Memory.of(_mapping(note)) for service, note in _mapping(known.get("memory")).items()}
+    for entry in entries:
+        if entry.service and entry.kind in REMEMBERED:
+            memories[entry.service] = fold(memories.get(entry.service, Memory.of({})), entry)
+    return memories
+
+
+def _fleet(entries: Sequence[Entry], known: Mapping[str, object]) -> Fleet:
+    fleet = Fleet.of(_mapping(known.get("fleet")))
+    for entry in entries:
+        if entry.kind in REMEMBERED:
+            fleet = fold_fleet(fleet, entry)
+    return fleet
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
