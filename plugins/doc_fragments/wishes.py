@@ -15,7 +15,8 @@ options:
       - The id of the release, one version of what is deployed. 1 to 128 letters, digits and C(. _ + ~ -), with a letter
         or a digit first.
       - Required for O(state=deployed) and O(state=promoted).
-      - With O(state=known_good), the release that has to be left, even if it is known good.
+      - With O(state=known_good), the release that has to be left, even if it is known good. Where O(to) is given too and
+        another release runs, nothing is done.
     type: str
   version:
     description: The version as people say it. Defaults to O(release).
@@ -28,6 +29,8 @@ options:
       - Whether O(release) may be rolled back, stored with it. A V(blocked) release, such as one with a migration that
         cannot be undone, is only left by the O(undo) of the rollout that brought it.
       - Defaults to what is stored, and to V(allowed) for a new release.
+      - A release can say so itself. On a machine, by a file C(.rollback-blocked) in its content. In a cluster, by the
+        annotation C(selfheal.delivery/rollback=blocked) of the pod template or of the workload.
     type: str
     choices: [allowed, blocked]
   keep:

@@ -23,6 +23,7 @@ from .._errors import OptionError, PlaceError
 from .durable import make_folder, remove, sync, sync_tree
 
 METADATA = ".release.json"
+BLOCKED = ".rollback-blocked"  # a file of the content: the release itself says that it must not be rolled back
 _CHUNK = 1 << 20
 
 

@@ -3,6 +3,7 @@
 """One place on disk: where things are, how they are read, and the two pairs of hands that change them.
 
     <path>/releases/<id>/.release.json   a release and what is known of it
+    <path>/releases/<id>/.rollback-blocked   brought by the release itself: it must not be rolled back
     <path>/shared/                       what outlives releases
     <path>/current -> releases/<id>      switched by one rename
     <path>/.delivery/                    lock, fence.json, journal.json, restart.log, health.log
@@ -92,7 +93,9 @@ class Layout:
             data = durable.read_json(self.metadata(name))
         except ValueError:
             data = None  # written by somebody else: nobody vouches for this folder
-        return replace(Release.from_dict(data), id=name) if data else Release(name)
+        release = replace(Release.from_dict(data), id=name) if data else Release(name)
+        blocked = os.path.lexists(os.path.join(self.release(name), content.BLOCKED))
+        return replace(release, rollback="blocked") if blocked else release
 
     def _read_journal(self) -> Optional[Journal]:
         data = self._read_book("journal.json")

@@ -45,8 +45,9 @@ def leaves(seen: Situation, wish: Rollback) -> bool:
         return False
     if seen.current in (wish.leave, owned(seen, wish.rollout)):
         return True
-    if wish.undo:
-        return False  # the rollout has not come this far, or is already undone
+    if wish.undo or (wish.leave and wish.to):
+        # the rollout has not come this far, is already undone, or somebody has released another one since
+        return False
     current = seen.find(seen.current)
     by_hand = bool(wish.to) and not wish.rollout and not wish.leave
     return by_hand or current is None or not current.trusted

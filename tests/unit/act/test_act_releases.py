@@ -201,6 +201,25 @@ def test_blocked_releases_are_only_left_by_their_own_undo(place: Place) -> None:
     assert place.back(rollout="r2", undo=True).current == "1.0"
 
 
+def test_a_release_blocks_its_rollback_itself(place: Place) -> None:
+    place.good("1.0")
+    source = Path(place.source("2.0"))
+    (source / ".rollback-blocked").write_text("migration 42 drops a column")
+    place.deploy("2.0")
+    with pytest.raises(PlaceError, match="does not allow to be rolled back"):
+        place.back(to="1.0", release="2.0")
+    told = {release["id"]: release["rollback"] for release in place.look()["releases"]}
+    assert told == {"1.0": "allowed", "2.0": "blocked"}
+
+
+def test_somebody_elses_newer_release_is_not_taken_back_for_an_older_one(place: Place) -> None:
+    place.good("1.0")
+    place.deploy("2.0")
+    place.deploy("3.0")
+    left_alone = place.back(to="1.0", release="2.0", rollout="r9")
+    assert (left_alone.changed, left_alone.current) == (False, "3.0")
+
+
 def test_rollback_can_be_blocked_later(place: Place) -> None:
     place.deploy("1.0")
     done = place.deploy("1.0", rollback="blocked")

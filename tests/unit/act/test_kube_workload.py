@@ -158,6 +158,18 @@ def test_nothing_is_previous_after_a_rollback() -> None:
     assert previous_of(view) is None
 
 
+@pytest.mark.parametrize("said", ["blocked", "allowed", "nonsense"])
+@pytest.mark.parametrize("in_template", [True, False])
+def test_a_release_says_itself_that_it_must_not_be_rolled_back(said: str, in_template: bool) -> None:
+    marked = release_mark(Release("2.0.0", rollback="allowed" if said == "blocked" else "blocked"), "shop-2")
+    thing = replica_set("shop-2", "shop:2", 2, **marked)
+    notes = thing["spec"]["template"]["metadata"].setdefault("annotations", {}) if in_template else {}
+    (notes if in_template else thing["metadata"]["annotations"])["selfheal.delivery/rollback"] = said
+    view = view_of(living(deployment("shop", "shop:2"), **FULL), [thing])
+    (release,) = view.situation.releases
+    assert release.blocked == (said != "allowed")
+
+
 def test_a_controller_revision() -> None:
     template = stateful_set("db", "shop:1")["spec"]["template"]
     about = {"name": "db-5f", "uid": "u", "labels": {"controller-revision-hash": "5f"}}

@@ -11,10 +11,11 @@ the workload.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, Dict, Mapping, Optional
 
 from ..model import Journal, Release
-from .names import JOURNAL, RELEASE, TOKEN
+from .names import JOURNAL, RELEASE, ROLLBACK, TOKEN
 
 Object = Mapping[str, Any]
 
@@ -43,6 +44,15 @@ def release_of(revision: Object) -> Optional[Release]:
 def named(revision: Object) -> Release:
     """The revision as a release: as marked, else by its own name, of which nothing is known but that it is there."""
     return release_of(revision) or Release(id=name_of(revision), complete=True)
+
+
+def declared(release: Release, template: Object, revision: Object) -> Release:
+    """The release with what its author says of going back from it, in the pod template or on the workload.
+
+    Kubernetes copies the workload's annotations to the revision that is the newest then, and leaves them there.
+    """
+    said = notes_of(template).get(ROLLBACK) or notes_of(revision).get(ROLLBACK)
+    return replace(release, rollback=said) if said in ("allowed", "blocked") else release
 
 
 def release_mark(release: Release, revision: str = "") -> Dict[str, str]:

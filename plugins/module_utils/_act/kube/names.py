@@ -14,6 +14,8 @@ from ..._errors import OptionError, nearest
 PREFIX = "selfheal.delivery/"
 # on a revision (ReplicaSet, ControllerRevision): the Release that it is, as JSON; it lives and dies with the revision
 RELEASE = PREFIX + "release"
+# by people, on the workload or its pod template, from where it goes to the revision: blocked | allowed
+ROLLBACK = PREFIX + "rollback"
 # on the workload itself: the highest fencing token seen, and the journal of the last change, as JSON
 TOKEN = PREFIX + "token"
 JOURNAL = PREFIX + "journal"

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Dict, Iterable, Mapping, Optional, Tuple
 
 from ..model import DEPLOYED, FAILED, SETTLED, Journal, Release, Situation
-from .marks import journal_of, name_of, notes_of, owner_uid, pending_of, release_of, token_of
+from .marks import declared, journal_of, name_of, notes_of, owner_uid, pending_of, release_of, token_of
 from .names import CHANGE_CAUSE, REVISION
 from .progress import missing
 from .workload import HASH_LABEL, cleaned, digest_of, same, template_of
@@ -35,8 +35,9 @@ class Revision:
 
     @property
     def as_release(self) -> Release:
-        """As marked, else by its own name."""
-        return self.release or Release(id=self.name, version=self.name, deployed_at=self.created, complete=True)
+        """As marked, else by its own name; what its author says of going back goes before the mark."""
+        unmarked = Release(id=self.name, version=self.name, deployed_at=self.created, complete=True)
+        return declared(self.release or unmarked, self.template, self.raw)
 
     @property
     def id(self) -> str:
