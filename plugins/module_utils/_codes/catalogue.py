@@ -230,7 +230,9 @@ class _Reader:
         if item.kind != "a list" or not item.items:
             shown = "an empty list" if item.kind == "a list" else item.kind
             text = f"it must be a list of {', '.join(ACTIONS)}, not {shown}"
-            self.wrong(item, where, "type", text, "Write it like [rollback, page]; page alone where nothing may be done")
+            self.wrong(
+                item, where, "type", text, "Write it like [rollback, page]; page alone where nothing may be done"
+            )
         for each in item.items:
             self._one_of(each, where, ACTIONS)
         actions = tuple(each.text for each in item.items)
@@ -251,7 +253,9 @@ class _Reader:
         url = self.text(item, f"{name}.runbook")
         if item.kind == "text" and url and not _URL.fullmatch(url):
             text = "it is not a plain http or https URL"
-            mend = "Write it like https://runbooks.example.org/SHOP-CART-001, without a user, and other characters as %XX"
+            mend = (
+                "Write it like https://runbooks.example.org/SHOP-CART-001, without a user, and other characters as %XX"
+            )
             self.wrong(item, f"{name}.runbook", "url", text, mend)
         return url
 

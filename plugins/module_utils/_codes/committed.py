@@ -44,7 +44,9 @@ def _git(folder: str, words: Sequence[str]) -> Answer:
     try:
         return answered(["git", *words], env=environment(""), seconds=SECONDS, folder=folder)
     except FileNotFoundError:
-        raise OptionError("git is not installed where this task runs", mend="Install git, or use against_file") from None
+        raise OptionError(
+            "git is not installed where this task runs", mend="Install git, or use against_file"
+        ) from None
     except subprocess.TimeoutExpired:
         raise OptionError(f"git took over {SECONDS:g} s in {folder}", mend="See what holds it, and try again") from None
 

@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A YAML text as values that still know their line, so that whatever is wrong with one can be found in the file.
 
-Anchors, aliases and tags of one's own are refused: what stands in the file is what is read, and no small text can unfold
-into a large one.
+Aliases and tags of one's own are refused: what stands in the file is what is read, and no small text can unfold into a
+large one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Tuple
+from typing import TYPE_CHECKING, Optional, Tuple
 
 from .._errors import OptionError
 
@@ -60,10 +60,10 @@ def read_items(text: str) -> Item:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        def compose_node(self, parent: object, index: object) -> object:
+        def compose_node(self, parent: Optional["Node"], index: int) -> Optional["Node"]:
             if self.check_event(yaml.AliasEvent):
                 raise Malformed(self.peek_event().start_mark.line + 1, "aliases (*name) are not taken: write it out")
-            return super().compose_node(parent, index)  # type: ignore[arg-type]
+            return super().compose_node(parent, index)
 
     if len(text) > MOST:
         raise Malformed(1, f"the text has {len(text)} characters, at most {MOST} are taken")
@@ -81,12 +81,14 @@ def read_items(text: str) -> Item:
 
 
 def _item(node: "Node") -> Item:
+    from yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
     line = node.start_mark.line + 1
     name = node.tag.rpartition(":")[2] if node.tag.startswith("tag:yaml.org,2002:") else ""
-    if node.id == "mapping" and name == "map":
+    if isinstance(node, MappingNode) and name == "map":
         return Item(line, "a mapping", pairs=tuple((_item(key), _item(value)) for key, value in node.value))
-    if node.id == "sequence" and name == "seq":
+    if isinstance(node, SequenceNode) and name == "seq":
         return Item(line, "a list", items=tuple(_item(value) for value in node.value))
-    if node.id == "scalar" and name in _KINDS:
+    if isinstance(node, ScalarNode) and name in _KINDS:
         return Item(line, _KINDS[name], text=node.value)
     raise Malformed(line, f"the tag {node.tag!r} is not taken here")

@@ -94,7 +94,7 @@ def _chance(before: Tally, after: Tally, ratio: float) -> float:
 
 
 def gained(lines: Sequence[Line], begin: float, end: float) -> float:
-    """What counters gained from `begin` to `end`: a reset starts again at 0, and so does a series that begins within."""
+    """What counters gained from `begin` to `end`: after a reset they start at 0, and so does a series that is new."""
     return sum(_climbed(line, begin, end) for line in lines)
 
 
