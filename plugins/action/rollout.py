@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any, Callable, Dict, Mapping
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
-from ansible_collections.selfheal.delivery.plugins.module_utils._errors import RolloutError
+from ansible_collections.selfheal.delivery.plugins.module_utils._errors import GuardError, RolloutError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import rollouts
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import (
@@ -19,12 +19,14 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model imp
     Lease,
     Rollout,
 )
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.policy import GuardPolicy, parse_guard
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.story import story
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     LEASE_TTL,
     ControllerAction,
     Facts,
     actor,
+    clock,
     holder,
     lease_fact,
     lease_from,
@@ -43,6 +45,7 @@ class ActionModule(ControllerAction):
         "release": {"type": "str", "default": ""},
         "kind": {"type": "str", "choices": ["canary", "watch"], "default": "canary"},
         "intent": {"type": "dict", "default": {}},
+        "guard": {"type": "dict", "default": {}},
         "rollout": {"type": "str", "default": ""},
         "lease": {"type": "dict", "default": {}},
         "lease_ttl": {"type": "float", "default": LEASE_TTL},
@@ -69,10 +72,20 @@ class ActionModule(ControllerAction):
 
     def _begin(self, options: Facts, who: str) -> Facts:
         what = rollouts.Begin(options["service"], options["release"], options["kind"], plain(options["intent"]))
+        policy = parse_guard(plain(options["guard"]), what.service)
         with closing(ledger_from(options)) as ledger:
             if self.checking:
-                return _pretended(ledger, what, options["on_interrupt"])
-            begun, lease = rollouts.begin(ledger, what, holder=holder(), actor=who, ttl=options["lease_ttl"], now=now())
+                return _pretended(ledger, what, options["on_interrupt"], policy, who)
+            begun, lease = rollouts.begin(
+                ledger,
+                what,
+                holder=holder(),
+                actor=who,
+                ttl=options["lease_ttl"],
+                now=now(),
+                policy=policy,
+                clock=clock(),
+            )
         return {"changed": True, "rollout": _fact(begun), "lease": lease_fact(lease)}
 
     def _take(self, options: Facts, who: str) -> Facts:
@@ -126,13 +139,16 @@ def _is_here(service: str, task_vars: Mapping[str, Any]) -> bool:
     return bool(places) and str(task_vars["hostvars"][places[0]].get("delivery_environment") or "") == environment
 
 
-def _pretended(ledger: Ledger, what: rollouts.Begin, on_interrupt: str) -> Facts:
+def _pretended(ledger: Ledger, what: rollouts.Begin, on_interrupt: str, policy: GuardPolicy, who: str) -> Facts:
     """In check mode: say whether it could begin, and hand on a rollout that was never written."""
     for one in rollouts.find(ledger, on_interrupt=on_interrupt, now=now(), service=what.service):
         raise RolloutError(
             f"rollout {one.rollout.id} of {one.rollout.release} is unfinished: {one.why}",
             mend="Settle it first with playbooks/reconcile.yml",
         )
+    decision = ledger.check(rollouts.wish(what, who), policy, now=now(), clock=clock(), record=False)
+    if not decision.allowed:
+        raise GuardError(decision.message, details={"decision": decision.as_dict()})
     pretended = Rollout("check", what.service, what.release, what.kind, "open", 0, 0.0, 0.0, what.intent)
     return {
         "changed": True,

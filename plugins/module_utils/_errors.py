@@ -67,6 +67,10 @@ class LeaseError(DeliveryError):
     """The lease on a service is held by somebody else, or was lost."""
 
 
+class GuardError(DeliveryError):
+    """The guard does not allow it; `details` hold the decision."""
+
+
 class RolloutError(DeliveryError):
     """The rollout is not in a state for this: another one is unfinished, this one is closed, or there is none."""
 

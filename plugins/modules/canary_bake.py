@@ -86,6 +86,12 @@ options:
     description: The policy of the service, one value of C(delivery_services).
     type: dict
     required: true
+  guard:
+    description:
+      - The guard's policy. It is asked before a rollout whose gates passed goes on. Denied, the rollout is held.
+      - The options are those of O(selfheal.delivery.guard#module:guard).
+    type: dict
+    default: {}
   rollout:
     description: The id of the rollout.
     type: str

@@ -74,6 +74,12 @@ options:
     description: What M(selfheal.delivery.canary_plan) planned. Required for O(state=begun).
     type: dict
     default: {}
+  guard:
+    description:
+      - The guard's policy, by which a rollout may begin. Used with O(state=begun). The options are those of
+        O(selfheal.delivery.guard#module:guard).
+    type: dict
+    default: {}
   rollout:
     description: The id of the rollout. Required for O(state=taken) and O(state=closed).
     type: str

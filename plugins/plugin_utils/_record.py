@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import uuid
 from contextlib import closing, contextmanager
 from typing import Any, Dict, Iterator, Mapping, Optional
 
@@ -14,13 +15,23 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes impo
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import (
     DeliveryError,
+    GuardError,
     OptionError,
-    RolloutError,
     StoreError,
+)
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision import (
+    PERSON,
+    PROMOTE,
+    ROLLBACK,
+    ROLLOUT,
+    Request,
+    Situation,
+    Trigger,
 )
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.keeper import LeaseKeeper
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import RECORDED, kept_template
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Lease
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.policy import parse_guard
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     LEASE_TTL,
     SERVICE,
@@ -28,6 +39,7 @@ from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     Facts,
     Spec,
     actor,
+    clock,
     holder,
     lease_from,
     now,
@@ -68,7 +80,7 @@ class RecordedAction(ControllerAction):
             if not options["rollout"]:
                 raise OptionError("lease is given without rollout", mend="Hand over both, as the rollout task returned")
             return self._recorded(options, given, lease_from(options["lease"]), task_vars)
-        with _own_lease(options) as lease:
+        with _own_lease(options, actor(task_vars)) as lease:
             return self._recorded(options, given, lease, task_vars)
 
     def change(self, options: Facts, given: Facts, task_vars: Facts) -> Facts:
@@ -119,18 +131,33 @@ class RecordedAction(ControllerAction):
         return {"state": options["state"], "release": options.get("release")}
 
 
+# what a single change is, by the state that its task wants
+_WISHED = {"deployed": ROLLOUT, "promoted": PROMOTE, "known_good": ROLLBACK}
+
+
 @contextmanager
-def _own_lease(options: Facts) -> Iterator[Lease]:
-    """The service's lease for one change; refused while somebody's rollout of the service is unfinished."""
-    service = options["service"]
+def _own_lease(options: Facts, who: str) -> Iterator[Lease]:
+    """The service's lease for one change, when the guard allows it to the person who runs this task."""
+    service, request = options["service"], uuid.uuid4().hex[:12]
+    wish = Request(
+        id=request,
+        service=service,
+        action=_WISHED.get(options["state"], ROLLBACK),
+        trigger=Trigger(PERSON, "task", request),
+        actor=who,
+        # the place itself finds the release to go back to, and refuses when there is none
+        situation=Situation(
+            current=str(options.get("release") or ""), known_good=options.get("to") or "its own", places=1
+        ),
+    )
     with closing(ledger_from(options)) as ledger:
-        lease = ledger.acquire(service, holder(), options["lease_ttl"], now())
+        grant = ledger.decide(
+            wish, parse_guard({}, service), holder=holder(), ttl=options["lease_ttl"], now=now(), clock=clock()
+        )
+        if grant.lease is None:
+            raise GuardError(grant.decision.message, details={"decision": grant.decision.as_dict()})
+        lease = grant.lease
         try:
-            for rollout in ledger.unfinished(service):
-                raise RolloutError(
-                    f"rollout {rollout.id} of {rollout.release} is unfinished ({rollout.state})",
-                    mend="Abort it with playbooks/control.yml or settle it with playbooks/reconcile.yml first",
-                )
             yield lease
         finally:
             try:

@@ -7,6 +7,7 @@ Nothing here knows which store it is, and no store knows what its rows mean; so 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from .._errors import OptionError, RolloutError, StoreError
@@ -243,7 +244,8 @@ class Book:
             if not decision.allowed:
                 return Grant(decision, repeated=repeated)
             lease = _grant(pen, request.service, holder, ttl, now)
-            opened = _open(pen, lease, opens, request.actor, now) if opens is not None else None
+            begun = replace(opens, id=request.id) if opens is not None else None
+            opened = _open(pen, lease, begun, request.actor, now) if begun is not None else None
             return Grant(decision, lease, opened)
 
         return self._write(work)
@@ -276,6 +278,10 @@ class Book:
 
     def fleet(self) -> Fleet:
         return self._store.read(lambda rows: Pen(rows).fleet())
+
+    def services(self) -> Sequence[str]:
+        names = self._store.read(lambda rows: [key[len(_MEMORY) :] for key in rows.notes(_MEMORY)])
+        return sorted(name for name in names if name)
 
     def counters(self) -> Mapping[str, Mapping[str, float]]:
         def work(rows: Rows) -> Mapping[str, Mapping[str, float]]:

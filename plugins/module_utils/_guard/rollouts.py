@@ -11,9 +11,12 @@ import uuid
 from dataclasses import dataclass
 from typing import List, Mapping, Optional, Sequence, Tuple
 
-from .._errors import LeaseError, OptionError
+from .._errors import GuardError, LeaseError, OptionError
+from .decision import PIPELINE, PROMOTE, Clock, Request, Situation, Trigger
+from .decision import ROLLOUT as WANTED
 from .ledger import Ledger
 from .model import DONE, HELD, OPEN, UNDONE, UNRESOLVED, Entry, Lease, Rollout
+from .policy import GuardPolicy, parse_guard
 
 UNDO = "undo"
 CONTINUE = "continue"
@@ -39,25 +42,51 @@ class Begin:
     intent: Mapping[str, object]
 
 
-def begin(ledger: Ledger, what: Begin, *, holder: str, actor: str, ttl: float, now: float) -> Tuple[Rollout, Lease]:
-    """Take the service's lease and write the intent. LeaseError when somebody else holds the service."""
-    lease = ledger.acquire(what.service, holder, ttl, now)
-    rollout = Rollout(
-        id=uuid.uuid4().hex[:12],
-        service=what.service,
-        release=what.release,
-        kind=what.kind,
-        state=OPEN,
-        token=lease.token,
-        opened_at=now,
-        updated_at=now,
-        intent=what.intent,
+def begin(
+    ledger: Ledger,
+    what: Begin,
+    *,
+    holder: str,
+    actor: str,
+    ttl: float,
+    now: float,
+    policy: Optional[GuardPolicy] = None,
+    clock: Optional[Clock] = None,
+) -> Tuple[Rollout, Lease]:
+    """Ask the guard, take the service's lease and write the intent, all at once; GuardError says why not."""
+    grant = ledger.decide(
+        wish(what, actor),
+        policy or parse_guard({}, what.service),
+        holder=holder,
+        ttl=ttl,
+        now=now,
+        clock=clock,
+        opens=Rollout("", what.service, what.release, what.kind, OPEN, 0, now, now, what.intent),
     )
-    try:
-        return ledger.open_rollout(lease, rollout, actor, now), lease
-    except Exception:
-        ledger.release(lease, now)
-        raise
+    if grant.lease is None or grant.rollout is None:
+        raise GuardError(grant.decision.message, service=what.service, details={"decision": grant.decision.as_dict()})
+    return grant.rollout, grant.lease
+
+
+def wish(what: Begin, actor: str) -> Request:
+    """A deploy that somebody starts, as the guard is asked about it."""
+    fleet = what.intent.get("fleet")
+    request = uuid.uuid4().hex[:12]
+    return Request(
+        id=request,
+        service=what.service,
+        action=WANTED,
+        trigger=Trigger(PIPELINE, what.kind, request),
+        actor=actor,
+        situation=Situation(places=len(fleet) if isinstance(fleet, (list, tuple)) else 0),
+    )
+
+
+def widening(rollout: Rollout, actor: str) -> Request:
+    """The next step of a rollout whose gates passed, as the guard is asked about it; each step is asked anew."""
+    step = f"{rollout.id}:{rollout.progress.get('step')}:{uuid.uuid4().hex[:6]}"
+    trigger = Trigger(PIPELINE, rollout.kind, step)
+    return Request(uuid.uuid4().hex[:12], rollout.service, PROMOTE, trigger, actor)
 
 
 def take_over(

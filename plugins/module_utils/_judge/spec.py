@@ -18,7 +18,18 @@ from .presets import DEFAULT_PRESET, PRESETS
 
 JUDGE_KEYS = ("source", "preset", "alpha", "traffic", "bake", "gates")
 # a service's policy stands in one mapping; these keys are for the other rooms, which check them
-DELIVERY_KEYS = ("owner", "runbook", "backend", "backend_options", "path", "restart", "health", "keep", "shared")
+DELIVERY_KEYS = (
+    "owner",
+    "runbook",
+    "backend",
+    "backend_options",
+    "path",
+    "restart",
+    "health",
+    "keep",
+    "shared",
+    "guard",
+)
 POLICY_KEYS = JUDGE_KEYS + DELIVERY_KEYS
 SOURCES = ("exposition", "prometheus")
 BACKENDS = ("releases", "deployment", "argo_rollout", "helm", "git")
