@@ -1,0 +1,54 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Can the wall clock be believed? Pure: the clocks come in. Times are epoch seconds, `up` is seconds since the boot.
+
+Cooldowns and windows are measured by the wall clock, because they have to outlive a boot and hold on every controller.
+A clock that was stepped shortens or stretches them, so that nothing is done automatically until the step is old.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, Mapping, Optional, Sequence, Tuple
+
+from .decision import Clock
+
+
+def watch(
+    note: Mapping[str, object],
+    now: float,
+    clock: Optional[Clock],
+    store_time: Optional[float],
+    newest_at: Optional[float],
+    settle: float,
+    tolerance: float,
+) -> Tuple[Mapping[str, object], float]:
+    """The note to keep for this boot, and by how many seconds the wall clock is wrong; 0.0 when it can be trusted.
+
+    It is wrong when, by more than `tolerance`, it moved otherwise than the uptime since the last look of the same boot,
+    differs from the store's own clock, or lies before the newest entry. That stays until `settle` seconds of uptime
+    have passed. Without a `clock` nothing is kept, and it is wrong for as long as it is seen to be.
+    """
+    gaps = [now - store_time if store_time is not None else 0.0]
+    gaps.append(min(now - newest_at, 0.0) if newest_at is not None else 0.0)
+    if clock is None:
+        return note, _worst(gaps, tolerance)
+    before = _numbers(note) if note.get("boot") == clock.boot else {}
+    if "wall" in before and "up" in before:
+        gaps.append((now - before["wall"]) - (clock.up - before["up"]))
+    kept: Dict[str, object] = {"boot": clock.boot, "wall": now, "up": clock.up}
+    drift, since = _worst(gaps, tolerance), clock.up
+    if not drift and "drift" in before and "since" in before and clock.up - before["since"] < settle:
+        drift, since = before["drift"], before["since"]
+    if drift:
+        kept.update(drift=drift, since=since)
+    return kept, drift
+
+
+def _worst(gaps: Sequence[float], tolerance: float) -> float:
+    worst = max(gaps, key=abs)
+    return worst if abs(worst) > tolerance else 0.0
+
+
+def _numbers(note: Mapping[str, object]) -> Dict[str, float]:
+    found = {key: value for key, value in note.items() if isinstance(value, (int, float))}
+    return {key: float(value) for key, value in found.items() if not isinstance(value, bool)}

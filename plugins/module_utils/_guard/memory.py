@@ -1,0 +1,515 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the guard remembers of one service and of all of them. Pure: the chain's entries, folded one after another.
+
+Nothing else changes a memory, so that it can be replayed from the chain and compared. It knows no policy: it keeps
+times and counts, and `policy` reads them by the rules of the moment. Its size is bounded; where something has to be
+forgotten, the rest says "not yet" rather than "go on". Times are epoch seconds, as their entries have them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
+from typing import Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
+
+from .._errors import StoreError
+from .decision import (
+    ALERT,
+    ALLOWED,
+    BREAKER_OPEN,
+    DENIED,
+    ERROR_CODE,
+    HEALING,
+    RECOMMENDED,
+    ROLLBACK,
+    UNDO,
+    Trigger,
+)
+from .model import APPROVAL, DECISION, DONE, HELD, OPEN, PAUSE, ROLLOUT, STATE, TRIGGER, UNDONE, UNRESOLVED, Entry
+
+LASTING = (ALERT, ERROR_CODE)  # kinds of trigger that say when they are over; the others are said once
+PAUSED, RESUMED = "paused", "resumed"  # a pause entry's event
+RECOVERED, NOT_RECOVERED = "recovered", "not_recovered"  # an action's outcome, verified
+CALM = -1.0  # below every level: it is resolved
+UNMEASURED = 1e9  # above every level: it is active, and nobody said how much
+
+ACTIONS_KEPT = 64
+RECOMMENDATIONS_KEPT = 32
+CONDITIONS_KEPT = 32
+SIGNALS_KEPT = 16  # of each condition: identities that fire, that ended, and changes of level
+SERVICES_KEPT = 256
+NAME_KEPT = 120
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Pause:
+    by: str
+    at: float
+    reason: str
+    until: Optional[float] = None  # None: without end
+
+
+@dataclass(frozen=True)
+class Running:
+    """The unfinished rollout, of which a later entry says only how it went on."""
+
+    rollout: str
+    kind: str
+    opened_at: float
+    counted: bool = False  # it could not be finished, and was counted as a failure already
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What was recommended to people: `release` is what ran then, `target` what a rollback would go back to."""
+
+    action: str
+    release: str
+    target: str
+    until: float
+    condition: str
+    approved_by: str = ""
+    used: bool = False
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One alert or error code over its incidents.
+
+    `levels` are (since when, how high), oldest first, for the time since it was acted on; `ended` are the incidents
+    that are over, so that a late copy of one does not revive it.
+    """
+
+    since: Optional[float] = None  # first seen active, and without a gap since
+    disarmed_at: Optional[float] = None
+    levels: Tuple[Tuple[float, float], ...] = ()
+    firing: Tuple[str, ...] = ()
+    ended: Tuple[str, ...] = ()
+
+    @property
+    def height(self) -> float:
+        return self.levels[-1][1] if self.levels else CALM
+
+    def calm_for(self, below: float, now: float) -> float:
+        """The longest time in seconds that it stayed at or below this level since it was acted on."""
+        longest, start = 0.0, None
+        ends = [at for at, _height in self.levels[1:]] + [now]
+        for (at, height), end in zip(self.levels, ends):
+            start = None if height > below else at if start is None else start
+            if start is not None:
+                longest = max(longest, end - max(start, self.disarmed_at or start))
+        return longest
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the guard remembers of one service."""
+
+    changed_from: Optional[float] = None  # when its last finished change began
+    changed_at: Optional[float] = None  # and when it was done
+    acted_at: Optional[float] = None  # the last healing action, or the last undo
+    actions: Tuple[float, ...] = ()  # when healing actions were allowed, oldest first
+    failures: int = 0  # failed or unrecovered actions in a row
+    failed_at: Optional[float] = None
+    tripped_at: Optional[float] = None  # when one more step back was refused
+    steps_back: int = 0  # rollbacks since the last rollout that passed
+    running: Optional[Running] = None
+    pause: Optional[Pause] = None
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
+    recommendations: Mapping[str, Recommendation] = field(default_factory=dict)
+
+    def as_dict(self) -> Dict[str, object]:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, kept: Mapping[str, object]) -> "Memory":
+        """What `as_dict` made, read back; {} is the memory of nothing. StoreError for anything else."""
+        return _Reader("a service", kept).read(_memory)
+
+    def condition(self, name: str) -> Condition:
+        return self.conditions.get(shortened(name), Condition())
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """What the guard remembers of all services together."""
+
+    pause: Optional[Pause] = None
+    acted: Mapping[str, float] = field(default_factory=dict)  # service: its last healing action
+    alarming: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # service: condition: active since
+
+    def as_dict(self) -> Dict[str, object]:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, kept: Mapping[str, object]) -> "Fleet":
+        """As `Memory.of`."""
+        return _Reader("all services", kept).read(_fleet)
+
+
+def shortened(name: str) -> str:
+    """`name`, or for a long one its beginning and a digest: names come from outside."""
+    return name if len(name) <= NAME_KEPT else f"{name[: NAME_KEPT - 17]}~{sha256(name.encode()).hexdigest()[:16]}"
+
+
+# --- one service
+
+
+def fold(memory: Memory, entry: Entry) -> Memory:
+    """`memory` after one more entry of its service."""
+    change = _FOLDS.get(entry.kind)
+    return change(memory, entry) if change is not None else memory
+
+
+def _triggered(memory: Memory, entry: Entry) -> Memory:
+    name = _text(entry, "condition")
+    if not name or entry.body.get("kind") not in LASTING:
+        return memory
+    level = _number(entry, "level")
+    after = _signal(memory.condition(name), _text(entry, "id"), _active(entry), level, entry.at)
+    return replace(memory, conditions=_with_condition(memory.conditions, name, after))
+
+
+def _signal(condition: Condition, incident: str, active: bool, level: Optional[float], at: float) -> Condition:
+    incident = shortened(incident)
+    others = tuple(one for one in condition.firing if one != incident)
+    if active and incident in condition.ended:
+        return condition
+    if active:
+        height = UNMEASURED if level is None else min(max(level, 0.0), UNMEASURED)
+        firing, ended = (*others, incident)[-SIGNALS_KEPT:], condition.ended
+    else:
+        height = condition.height if others else CALM
+        known = tuple(one for one in condition.ended if one != incident)
+        firing, ended = others, (*known, incident)[-SIGNALS_KEPT:]
+    levels = condition.levels if height == condition.height and condition.levels else (*condition.levels, (at, height))
+    since = (at if condition.since is None else condition.since) if firing else None
+    return replace(condition, since=since, levels=levels[-SIGNALS_KEPT:], firing=firing, ended=ended)
+
+
+def _with_condition(conditions: Mapping[str, Condition], name: str, after: Condition) -> Dict[str, Condition]:
+    name = shortened(name)
+    kept = {other: condition for other, condition in conditions.items() if other != name}
+    kept[name] = after
+    while len(kept) > CONDITIONS_KEPT:
+        # one that was acted on is the last to be forgotten: without it, it would be acted on again
+        armed = [other for other, condition in kept.items() if condition.disarmed_at is None and other != name]
+        del kept[armed[0] if armed else next(iter(kept))]
+    return kept
+
+
+def news(memory: Memory, trigger: Trigger, rearm_below: float) -> bool:
+    """Would this trigger's entry change what is remembered of its condition? Then it has to be written.
+
+    A copy of what was told before need not be; but its end, and its crossing of the lower level, are never copies.
+    """
+    if trigger.kind not in LASTING:
+        return False
+    before = memory.condition(trigger.condition)
+    after = _signal(before, trigger.id, trigger.active, trigger.level, 0.0)
+    crossed = (before.height <= rearm_below) != (after.height <= rearm_below)
+    return crossed or set(before.firing) != set(after.firing) or set(before.ended) != set(after.ended)
+
+
+def _decided(memory: Memory, entry: Entry) -> Memory:
+    verdict, action = _text(entry, "verdict"), _text(entry, "action")
+    until = _number(entry, "until")
+    if verdict == RECOMMENDED and until is not None:
+        return _recommended(memory, entry, action, until)
+    if verdict == DENIED and entry.body.get("reason") == BREAKER_OPEN and action == ROLLBACK and until is None:
+        # without an end it was refused as one step back too many, not because the breaker was open already
+        return memory if memory.tripped_at is not None else replace(memory, tripped_at=entry.at)
+    if verdict == ALLOWED and action == UNDO:
+        return replace(memory, acted_at=entry.at)
+    return _allowed(memory, entry, action) if verdict == ALLOWED else memory
+
+
+def _recommended(memory: Memory, entry: Entry, action: str, until: float) -> Memory:
+    one = Recommendation(action, _text(entry, "release"), _text(entry, "target"), until, _text(entry, "condition"))
+    return replace(memory, recommendations=_newest(memory.recommendations, _text(entry, "id"), one))
+
+
+def _newest(kept: Mapping[str, T], name: str, value: T, limit: int = RECOMMENDATIONS_KEPT) -> Dict[str, T]:
+    rest = [(other, one) for other, one in kept.items() if other != name]
+    return dict([*rest, (name, value)][-limit:])
+
+
+def _allowed(memory: Memory, entry: Entry, action: str) -> Memory:
+    conditions = [_text(entry, "condition")]
+    approved = _text(entry, "approved")
+    recommendation = memory.recommendations.get(approved)
+    if recommendation is not None:
+        conditions.append(recommendation.condition)
+        used = {**memory.recommendations, approved: replace(recommendation, used=True)}
+        memory = replace(memory, recommendations=used)
+    if action not in HEALING:
+        return memory
+    actions = (*memory.actions, entry.at)[-ACTIONS_KEPT:]
+    memory = replace(memory, actions=actions, acted_at=entry.at)
+    for name in conditions:
+        if name.split(":", 1)[0] in LASTING:
+            before = memory.condition(name)
+            disarmed = replace(before, disarmed_at=entry.at, levels=before.levels[-1:])
+            memory = replace(memory, conditions=_with_condition(memory.conditions, name, disarmed))
+    return memory
+
+
+def _approved(memory: Memory, entry: Entry) -> Memory:
+    name = _text(entry, "decision")
+    known = memory.recommendations.get(name)
+    if known is None:
+        return memory
+    return replace(memory, recommendations={**memory.recommendations, name: replace(known, approved_by=entry.actor)})
+
+
+def _paused(memory: Memory, entry: Entry) -> Memory:
+    return replace(memory, pause=_pause(entry)) if entry.service else memory
+
+
+def _pause(entry: Entry) -> Optional[Pause]:
+    if entry.body.get("event") == RESUMED:
+        return None
+    return Pause(entry.actor, entry.at, _text(entry, "reason"), _number(entry, "until"))
+
+
+def _opened(memory: Memory, entry: Entry) -> Memory:
+    return replace(memory, running=Running(_text(entry, "rollout"), _text(entry, "kind"), entry.at))
+
+
+def _went_on(memory: Memory, entry: Entry) -> Memory:
+    running, state = memory.running, _text(entry, "state")
+    if running is None or running.rollout != entry.body.get("rollout") or state in (OPEN, HELD):
+        return memory
+    if running.kind in ("rollback", "action"):
+        memory = _healed(memory, entry, running, state)
+    elif state == DONE:
+        memory = _deployed(memory, entry, running)
+    else:
+        memory = replace(memory, acted_at=entry.at)
+    return memory if state == UNRESOLVED else replace(memory, running=None)
+
+
+def _deployed(memory: Memory, entry: Entry, running: Running) -> Memory:
+    """A release passed: the breaker closes, and what the alarms said was of the release before it."""
+    fresh = {name: Condition(ended=one.ended) for name, one in memory.conditions.items()}
+    closed = replace(memory, failures=0, failed_at=None, tripped_at=None, steps_back=0, conditions=fresh)
+    return replace(closed, changed_from=running.opened_at, changed_at=entry.at)
+
+
+def _healed(memory: Memory, entry: Entry, running: Running, state: str) -> Memory:
+    """An action ended: well, badly, or nobody can say, which leaves the breaker as it is."""
+    outcome = entry.body.get("outcome")
+    told: Mapping[str, object] = outcome if isinstance(outcome, Mapping) else {}
+    verified = told.get("verified")
+    verdict = verified.get("verdict") if isinstance(verified, Mapping) else None
+    failed = state in (UNDONE, UNRESOLVED) or told.get("ok") is False or verdict == NOT_RECOVERED
+    memory = replace(memory, acted_at=entry.at)
+    if running.kind == ROLLBACK and state != UNDONE and not running.counted:
+        memory = replace(memory, steps_back=memory.steps_back + 1, changed_from=running.opened_at, changed_at=entry.at)
+    if failed:
+        again = 0 if running.counted else 1
+        counted = replace(running, counted=True)
+        return replace(memory, failures=memory.failures + again, failed_at=entry.at, running=counted)
+    if verdict == RECOVERED or (running.kind == "action" and told.get("ok") is True and verdict is None):
+        return replace(memory, failures=0, failed_at=None, tripped_at=None)
+    return memory
+
+
+_FOLDS: Mapping[str, Callable[[Memory, Entry], Memory]] = {
+    TRIGGER: _triggered,
+    DECISION: _decided,
+    APPROVAL: _approved,
+    PAUSE: _paused,
+    ROLLOUT: _opened,
+    STATE: _went_on,
+}
+
+
+# --- all services
+
+
+def fold_fleet(fleet: Fleet, entry: Entry) -> Fleet:
+    """`fleet` after one more entry of whatever service."""
+    if entry.kind == PAUSE and not entry.service:
+        return replace(fleet, pause=_pause(entry))
+    if entry.kind == DECISION and entry.body.get("verdict") == ALLOWED and entry.body.get("action") in HEALING:
+        return replace(fleet, acted=_newest(fleet.acted, entry.service, entry.at, SERVICES_KEPT))
+    if entry.kind == TRIGGER and entry.body.get("kind") in LASTING:
+        return replace(fleet, alarming=_alarming(fleet.alarming, entry))
+    return fleet
+
+
+def _alarming(alarming: Mapping[str, Mapping[str, float]], entry: Entry) -> Dict[str, Mapping[str, float]]:
+    name = shortened(_text(entry, "condition"))
+    mine = dict(alarming.get(entry.service, {}))
+    if _active(entry):
+        mine = _newest(mine, name, mine.get(name, entry.at), SIGNALS_KEPT)
+    else:
+        mine.pop(name, None)
+    rest = {service: conditions for service, conditions in alarming.items() if service != entry.service}
+    return _newest(rest, entry.service, mine, SERVICES_KEPT) if mine else rest
+
+
+# --- entries, which a newer version may have written otherwise
+
+
+def _text(entry: Entry, key: str) -> str:
+    value = entry.body.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _number(entry: Entry, key: str) -> Optional[float]:
+    value = entry.body.get(key)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _active(entry: Entry) -> bool:
+    return entry.body.get("active") is not False
+
+
+# --- documents read back
+
+
+class _Reader:
+    """One mapping of a kept document. Whatever is not as it was written raises a StoreError."""
+
+    def __init__(self, what: str, kept: object) -> None:
+        self.what = what
+        if not isinstance(kept, Mapping):
+            raise self.broken("it is not a mapping")
+        self._left: Dict[str, object] = {str(key): value for key, value in kept.items()}
+
+    def broken(self, why: str) -> StoreError:
+        return StoreError(
+            f"What the guard remembers of {self.what} cannot be read: {why}",
+            mend="Check the ledger with ledger_verify; nothing is done automatically until it can be read",
+        )
+
+    def read(self, build: Callable[["_Reader"], T]) -> T:
+        built = build(self)
+        if self._left:
+            raise self.broken(f"{sorted(self._left)[0]!r} is unknown")
+        return built
+
+    def _wrong(self, key: str) -> StoreError:
+        return self.broken(f"{key!r} is not as it was written")
+
+    def maybe(self, key: str) -> Optional[float]:
+        value = self._left.pop(key, None)
+        if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+            return None if value is None else float(value)
+        raise self._wrong(key)
+
+    def number(self, key: str) -> float:
+        value = self.maybe(key)
+        if value is None:
+            raise self._wrong(key)
+        return value
+
+    def text(self, key: str) -> str:
+        value = self._left.pop(key, None)
+        if not isinstance(value, str):
+            raise self._wrong(key)
+        return value
+
+    def flag(self, key: str) -> bool:
+        value = self._left.pop(key, None)
+        if not isinstance(value, bool):
+            raise self._wrong(key)
+        return value
+
+    def count(self, key: str) -> int:
+        value = self._left.pop(key, 0)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise self._wrong(key)
+        return value
+
+    def texts(self, key: str) -> Tuple[str, ...]:
+        values = self._items(key)
+        if not all(isinstance(one, str) for one in values):
+            raise self._wrong(key)
+        return tuple(str(one) for one in values)
+
+    def numbers(self, key: str) -> Tuple[float, ...]:
+        return tuple(_Reader(self.what, {key: one}).number(key) for one in self._items(key))
+
+    def pairs(self, key: str) -> Tuple[Tuple[float, float], ...]:
+        pairs = [_Reader(self.what, {key: one}).numbers(key) for one in self._items(key)]
+        if any(len(pair) != 2 for pair in pairs):
+            raise self._wrong(key)
+        return tuple((pair[0], pair[1]) for pair in pairs)
+
+    def part(self, key: str, build: Callable[["_Reader"], T]) -> Optional[T]:
+        value = self._left.pop(key, None)
+        return None if value is None else _Reader(self.what, value).read(build)
+
+    def table(self, key: str, build: Callable[["_Reader"], T]) -> Dict[str, T]:
+        value = self._left.pop(key, {})
+        if not isinstance(value, Mapping):
+            raise self._wrong(key)
+        return {str(name): _Reader(self.what, one).read(build) for name, one in value.items()}
+
+    def times(self) -> Dict[str, float]:
+        """All that is left, by name."""
+        return {name: self.number(name) for name in list(self._left)}
+
+    def _items(self, key: str) -> List[object]:
+        value = self._left.pop(key, ())
+        if not isinstance(value, (list, tuple)):
+            raise self._wrong(key)
+        return list(value)
+
+
+def _memory(kept: _Reader) -> Memory:
+    return Memory(
+        changed_from=kept.maybe("changed_from"),
+        changed_at=kept.maybe("changed_at"),
+        acted_at=kept.maybe("acted_at"),
+        actions=kept.numbers("actions"),
+        failures=kept.count("failures"),
+        failed_at=kept.maybe("failed_at"),
+        tripped_at=kept.maybe("tripped_at"),
+        steps_back=kept.count("steps_back"),
+        running=kept.part("running", _running),
+        pause=kept.part("pause", _kept_pause),
+        conditions=kept.table("conditions", _condition),
+        recommendations=kept.table("recommendations", _recommendation),
+    )
+
+
+def _fleet(kept: _Reader) -> Fleet:
+    acted = kept.part("acted", _Reader.times)
+    return Fleet(kept.part("pause", _kept_pause), acted or {}, kept.table("alarming", _Reader.times))
+
+
+def _running(kept: _Reader) -> Running:
+    return Running(kept.text("rollout"), kept.text("kind"), kept.number("opened_at"), kept.flag("counted"))
+
+
+def _kept_pause(kept: _Reader) -> Pause:
+    return Pause(kept.text("by"), kept.number("at"), kept.text("reason"), kept.maybe("until"))
+
+
+def _condition(kept: _Reader) -> Condition:
+    return Condition(
+        since=kept.maybe("since"),
+        disarmed_at=kept.maybe("disarmed_at"),
+        levels=kept.pairs("levels"),
+        firing=kept.texts("firing"),
+        ended=kept.texts("ended"),
+    )
+
+
+def _recommendation(kept: _Reader) -> Recommendation:
+    return Recommendation(
+        action=kept.text("action"),
+        release=kept.text("release"),
+        target=kept.text("target"),
+        until=kept.number("until"),
+        condition=kept.text("condition"),
+        approved_by=kept.text("approved_by"),
+        used=kept.flag("used"),
+    )
