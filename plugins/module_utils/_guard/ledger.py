@@ -128,6 +128,9 @@ class Ledger(Protocol):
     def fleet(self) -> Fleet:
         """What the guard remembers of all services together."""
 
+    def services(self) -> Sequence[str]:
+        """The services that the guard remembers something of, by name."""
+
     def counters(self) -> Mapping[str, Mapping[str, float]]:
         """By service, how often: `decisions:<action>:<verdict>`, `suppressed:<action>:<reason>` with repeats,
         `outcomes:<kind>:<state>`, `verified:<verdict>`, and `seconds:<kind>:sum|count`, `last_success:<kind>`."""
