@@ -412,8 +412,9 @@ def _save(rows: Rows, lease: Lease, rollout_id: str, progress: Note, now: float)
         raise RolloutError(f"Rollout {found.id} could not be written to", service=lease.service)
 
 
-def _seen_key(trigger: Trigger) -> str:
-    return trigger.id if trigger.active else f"{trigger.id}:resolved"
+def _seen_key(trigger: Trigger, action: str = "") -> str:
+    """One signal may lead to several actions, one after the other, but to each only once."""
+    return f"{action or ('firing' if trigger.active else 'resolved')}:{trigger.id}"
 
 
 def _told(trigger: Trigger) -> Dict[str, object]:
@@ -429,7 +430,7 @@ def _view(pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Op
         fleet=pen.fleet(),
         lease=lease if lease is not None and rules.in_force(lease, now) else None,
         unfinished=_first(rows.unfinished(request.service)),
-        seen=rows.seen(request.service, _seen_key(request.trigger)),
+        seen=rows.seen(request.service, _seen_key(request.trigger, request.action)),
         watchdog_at=float(seen) if isinstance(seen, (int, float)) else None,
         drift=_drift(pen, policy, now, clock),
     )
@@ -472,7 +473,7 @@ def _decided(
     if view.seen is None:
         pen.write(request.service, TRIGGER, request.actor, _told(request.trigger), now)
     pen.write(request.service, DECISION, request.actor, _recorded(request, decision), now)
-    pen.rows.mark_seen(request.service, _seen_key(request.trigger), answer, now)
+    pen.rows.mark_seen(request.service, _seen_key(request.trigger, request.action), answer, now)
     return decision, False
 
 
