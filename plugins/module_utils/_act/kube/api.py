@@ -53,8 +53,8 @@ class Gone(PlaceError):
 
 
 class Api:
-    """One cluster. `requests` counts what was sent; `accept` can ask for objects without their content; `clock` and
-    `sleep` come in for tests."""
+    """One cluster. `requests` counts what was sent, `date` is the newest answer's; `accept` can ask for objects without
+    their content; `clock` and `sleep` come in for tests."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Api:
         import kubernetes.client
 
         self.access = access
-        self.requests = 0
+        self.requests, self.date = 0, ""
         self._accept, self._clock, self._sleep = accept, clock, sleep
         self._pool: Any = kubernetes.client.ApiClient(access.configuration).rest_client.pool_manager
 
@@ -101,6 +101,10 @@ class Api:
     def create(self, path: str, body: Mapping[str, Any], *, dry: bool = False) -> Object:
         return self._json("POST", path + ("?dryRun=All" if dry else ""), body, JSON)
 
+    def replace(self, path: str, body: Mapping[str, Any]) -> Object:
+        """Write the whole object, only while it still has the `resourceVersion` of its `metadata`: else a Conflict."""
+        return self._json("PUT", path, body, JSON)
+
     def patch(
         self, path: str, body: object, strategy: str = MERGE, *, dry: bool = False, repeatable: bool = False
     ) -> Object:
@@ -117,6 +121,10 @@ class Api:
             return self._json("DELETE", path, body, JSON)
         except NotFound:
             return None
+
+    def close(self) -> None:
+        """End the connections that are kept."""
+        self._pool.clear()
 
     def watch(
         self,
@@ -172,6 +180,9 @@ class Api:
             problem: str
             try:
                 answer = self._once(method, path, body, content_type, max(0.1, min(left, read or left)), read)
+                self.date = str(answer.headers.get("Date") or "")
+                if read is None:
+                    answer.read(cache_content=True)  # an answer that breaks off in its middle is a lost one, too
                 if answer.status not in _BUSY or (not repeatable and answer.status not in (429, 503)):
                     return self._good(answer, method, path)
                 problem = f"it answers {answer.status}"
@@ -281,7 +292,7 @@ def _told(error: Exception) -> str:
     return type(error).__name__
 
 
-_VERBS = {"GET": "get", "POST": "create", "PATCH": "patch", "DELETE": "delete", "WATCH": "watch"}
+_VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "WATCH": "watch"}
 
 
 def _verb(method: str, path: str) -> str:
