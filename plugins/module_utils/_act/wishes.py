@@ -17,20 +17,31 @@ from .model import DEPLOYED, KNOWN_GOOD, PROMOTED, STATES, Deploy, Outcome, Prom
 
 Spec = Dict[str, Dict[str, Any]]  # as Ansible wants it
 
+# where the ledger is; what of it belongs to which store is said by `_guard/open.py`
+LEDGER: Spec = {
+    "ledger": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "store": {"type": "str", "choices": ["sqlite", "postgresql", "kubernetes"]},
+            "path": {"type": "path"},
+            "allow_network": {"type": "bool", "default": False},
+            "dsn": {"type": "str", "no_log": True},
+            "password": {"type": "str", "no_log": True},
+            "schema": {"type": "str"},
+            "namespace": {"type": "str"},
+            "name": {"type": "str"},
+            "kubeconfig": {"type": "path"},
+            "context": {"type": "str"},
+        },
+    }
+}
 # what the action plugin beside the module takes for itself, on the controller; nothing of it is read by the module
 CONTROLLER: Spec = {
     "service": {"type": "str"},
     "lease": {"type": "dict"},
     "lease_ttl": {"type": "float", "default": 60.0},
-    "ledger": {
-        "type": "dict",
-        "default": {},
-        "options": {
-            "store": {"type": "str", "choices": ["sqlite"], "default": "sqlite"},
-            "path": {"type": "path"},
-            "allow_network": {"type": "bool", "default": False},
-        },
-    },
+    **LEDGER,
 }
 WISHES: Spec = {
     "release": {"type": "str"},

@@ -4,22 +4,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping
+from typing import Any, Mapping
 
+from .._act.wishes import LEDGER as LEDGER  # for those who only have a ledger
 from .._guard.ledger import Ledger
-from .._guard.open import STORES, open_ledger
-
-LEDGER: Dict[str, Dict[str, Any]] = {
-    "ledger": {
-        "type": "dict",
-        "default": {},
-        "options": {
-            "store": {"type": "str", "choices": list(STORES), "default": "sqlite"},
-            "path": {"type": "path"},
-            "allow_network": {"type": "bool", "default": False},
-        },
-    }
-}
+from .._guard.open import open_ledger
 
 
 def ledger_from(options: Mapping[str, Any], *, create: bool = True) -> Ledger:
