@@ -18,6 +18,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._errors import L
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Command, Lease, Rollout
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.bake import WATCH, Bake, BakeReport
+from ansible_collections.selfheal.delivery.plugins.module_utils._judge.confirm import Confirm, Confirmation
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.model import (
     Absent,
     Arms,
@@ -30,6 +31,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._judge.recovery 
     VERIFYING,
     Recovery,
     RecoveryReport,
+    Standing,
 )
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.spec import Policy
 from ansible_collections.selfheal.delivery.plugins.module_utils._sense.increments import Increments
@@ -275,12 +277,31 @@ def verify(hands: Hands, policy: Policy, places: Sequence[str], levels: Mapping[
         gates, alive, down = eyes.look()
         elapsed = max(0.0, hands.clock() - began)
         report = recovery.look(Look(elapsed, Arms(tuple(places), ()), gates, alive), source_down=down)
-        hands.say(f"verify {elapsed:3.0f}s of {report.total:.0f}s  {_standings(report)}")
+        hands.say(f"verify {elapsed:3.0f}s of {report.total:.0f}s  {_standings(report.gates)}")
         if report.verdict != VERIFYING:
             return report
         hands.sleep(policy.bake.look_every)
 
 
-def _standings(report: RecoveryReport) -> str:
-    shown = (f"{gate.gate} {'?' if gate.value is None else format(gate.value, '.4g')}" for gate in report.gates)
+def confirm(hands: Hands, policy: Policy, places: Sequence[str], levels: Mapping[str, float]) -> Confirmation:
+    """Ask whether the service is bad now: what the sources remember, and looks where that does not tell."""
+    asking = Confirm(policy, places, levels=levels)
+    remembered: Dict[str, Sequence[Mapping[str, Counts]]] = {}
+    for past in hands.pasts:
+        remembered.update(past())
+    answer = asking.past(remembered)
+    eyes, began = Eyes(hands.takers, collective=policy.collective), hands.clock()
+    while answer is None:
+        gates, alive, down = eyes.look()
+        elapsed = max(0.0, hands.clock() - began)
+        answer = asking.look(Look(elapsed, Arms(tuple(places), ()), gates, alive), source_down=down)
+        if answer is None:
+            hands.say(f"confirm {elapsed:3.0f}s of {policy.bake.verify_for:.0f}s")
+            hands.sleep(policy.bake.look_every)
+    hands.say(f"confirm {answer.elapsed:3.0f}s  {answer.told}  {_standings(answer.gates)}")
+    return answer
+
+
+def _standings(gates: Sequence[Standing]) -> str:
+    shown = (f"{gate.gate} {'?' if gate.value is None else format(gate.value, '.4g')}" for gate in gates)
     return "  ".join(shown)
