@@ -13,16 +13,16 @@ options:
     description:
       - Where the ledger is, the durable record of leases, rollouts, commands, and what was decided and done.
       - Everything that acts on a service must name the same one.
-      - What is not set here is taken from the environment variable E(SELFHEAL_LEDGER) of the controller, which is a path,
-        C(postgresql://user@host/database), or C(kubernetes://namespace/name).
+      - What is not set here is taken from the environment variable E(SELFHEAL_LEDGER) of the controller, which is a
+        path, C(postgresql://user@host/database), or C(kubernetes://namespace/name).
       - An option that belongs to another store than the one that is used is an error.
     type: dict
     default: {}
     suboptions:
       store:
         description:
-          - The kind of store. V(sqlite) is one file on the controller, for one controller. V(postgresql) is a schema of a
-            database, and V(kubernetes) a few ConfigMaps, for any number of controllers.
+          - The kind of store. V(sqlite) is one file on the controller, for one controller. V(postgresql) is a schema of
+            a database, and V(kubernetes) a few ConfigMaps, for any number of controllers.
           - By default the one that E(SELFHEAL_LEDGER) names, else V(sqlite).
         type: str
         choices: [sqlite, postgresql, kubernetes]
@@ -42,15 +42,15 @@ options:
         default: false
       dsn:
         description:
-          - The database of the V(postgresql) store, as libpq takes it, C(host=db.example.org dbname=delivery user=selfheal)
-            or C(postgresql://selfheal@db.example.org/delivery).
+          - The database of the V(postgresql) store, as libpq takes it,
+            C(host=db.example.org dbname=delivery user=selfheal) or C(postgresql://selfheal@db.example.org/delivery).
           - What it leaves open is taken from E(PGHOST), E(PGPORT), E(PGDATABASE), E(PGUSER) and what else libpq reads.
           - Needs psycopg 3.1 or newer on the controller, and PostgreSQL 13 or newer.
         type: str
       password:
         description:
-          - The password for the V(postgresql) store. By default that of O(ledger.dsn), else E(PGPASSWORD), else the one in
-            C(~/.pgpass).
+          - The password for the V(postgresql) store. By default that of O(ledger.dsn), else E(PGPASSWORD), else the one
+            in C(~/.pgpass).
         type: str
       schema:
         description:
@@ -69,9 +69,9 @@ options:
         type: str
       kubeconfig:
         description:
-          - The kubeconfig for the V(kubernetes) store. This and everything else about the connection is by default taken
-            from the environment variables C(K8S_AUTH_*) of kubernetes.core, else from the usual kubeconfig, else from the
-            service account of the pod.
+          - The kubeconfig for the V(kubernetes) store. This and everything else about the connection is by default
+            taken from the environment variables C(K8S_AUTH_*) of kubernetes.core, else from the usual kubeconfig, else
+            from the service account of the pod.
           - Needs the kubernetes library on the controller.
         type: path
       context:
