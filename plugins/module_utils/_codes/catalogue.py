@@ -277,7 +277,11 @@ class _Reader:
         given = {} if item is None else self.mapping(item, where, ALERT_KEYS, of=where)
         figures: Dict[str, float] = {}
         for key, value in given.items():
-            part = Part(where, {key: value.text if value.text else None}, ALERT_KEYS)
+            if value.kind not in ("text", "a number"):
+                text = f"it must be a number or a duration, not {value.kind}"
+                self.wrong(value, f"{where}.{key}", "type", text, f"Correct {key}")
+                continue
+            part = Part(where, {key: value.text}, ALERT_KEYS)
             try:
                 if key == "min_count":
                     figures[key] = part.whole(key, usual.min_count, least=1)

@@ -96,11 +96,16 @@ def _internal(code: Code, own_words: Sequence[str]) -> Iterator[Tuple[str, str]]
         yield "an error code", "code_in_message"
     if _ADDRESS.search(message):
         yield "an address of ours", "internal_word"
-    if code.owner.lower() in message:
+    # an owner called "shop" is a word like any other
+    if not code.owner.isalpha() and _has(message, code.owner):
         yield "who owns the code", "internal_word"
     for word in dict.fromkeys((*INTERNAL_WORDS, *own_words)):
-        if re.search(rf"(?<!\w){re.escape(word.lower())}(?!\w)", message):
+        if _has(message, word):
             yield f"the internal word {word!r}", "internal_word"
+
+
+def _has(message: str, word: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(word.lower())}(?!\w)", message) is not None
 
 
 def _compared(

@@ -18,8 +18,7 @@ from .._judge.model import FAIL, INCONCLUSIVE, PASS, finite
 from .._judge.once import binomial_tail
 from .._sense.line import Line
 
-CHANCE = 0.01  # of a wrong fail at `ratio`, and of a wrong pass at MARGIN × ratio
-MARGIN = 2.0
+CHANCE = 0.01  # of a wrong fail where the rate is at most `ratio` times as high, and of a wrong pass where it is more
 
 NEW, RAISED = "new", "raised"
 
@@ -70,7 +69,7 @@ def judge_since(
     loud = [p for stretch, p in zip(after, chances) if stretch.count >= min_count and p <= chance / len(after)]
     if loud:
         return Since(FAIL, RAISED if before.count > 0 else NEW, min(loud))
-    quiet = binomial_tail(before.count, before.count + after[0].count, 1.0 - _part(before, after[0], MARGIN * ratio))
+    quiet = binomial_tail(before.count, before.count + after[0].count, 1.0 - _part(before, after[0], ratio))
     # where there was none before, nothing can be shown by a ratio: as long without one is as good
     if quiet <= chance or (before.count + after[0].count == 0 and after[0].exposure >= before.exposure):
         return Since(PASS, "", min(chances))
