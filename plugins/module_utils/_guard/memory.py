@@ -9,6 +9,7 @@ forgotten, the rest says "not yet" rather than "go on". Times are epoch seconds,
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from typing import Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
@@ -51,13 +52,16 @@ class Pause:
     reason: str
     until: Optional[float] = None  # None: without end
 
+    def in_force(self, now: float) -> bool:
+        return self.until is None or now < self.until
+
 
 @dataclass(frozen=True)
 class Running:
     """The unfinished rollout, of which a later entry says only how it went on."""
 
     rollout: str
-    kind: str
+    kind: str  # as the rollout's; an action that rolls back is a rollback
     opened_at: float
     counted: bool = False  # it could not be finished, and was counted as a failure already
 
@@ -132,6 +136,26 @@ class Memory:
     def condition(self, name: str) -> Condition:
         return self.conditions.get(shortened(name), Condition())
 
+    def paused(self, now: float) -> Optional[Pause]:
+        return self.pause if self.pause is not None and self.pause.in_force(now) else None
+
+    def spent(self, recommendation: str, now: float) -> Optional[str]:
+        """Why it cannot be carried out any more, or None."""
+        known = self.recommendations.get(recommendation)
+        if known is None:
+            return "there is no such recommendation of this service, or many came after it"
+        if known.used:
+            return "it was carried out already"
+        return f"it expired at {shown_time(known.until)}" if now >= known.until else None
+
+    def approvable(self, recommendation: str, now: float) -> Optional[str]:
+        """None when a person may approve it, else why not."""
+        known = self.recommendations.get(recommendation)
+        problem = self.spent(recommendation, now)
+        if problem is None and known is not None and known.approved_by:
+            return f"{known.approved_by} approved it already"
+        return problem
+
 
 @dataclass(frozen=True)
 class Fleet:
@@ -140,6 +164,9 @@ class Fleet:
     pause: Optional[Pause] = None
     acted: Mapping[str, float] = field(default_factory=dict)  # service: its last healing action
     alarming: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # service: condition: active since
+
+    def paused(self, now: float) -> Optional[Pause]:
+        return self.pause if self.pause is not None and self.pause.in_force(now) else None
 
     def as_dict(self) -> Dict[str, object]:
         return asdict(self)
@@ -153,6 +180,10 @@ class Fleet:
 def shortened(name: str) -> str:
     """`name`, or for a long one its beginning and a digest: names come from outside."""
     return name if len(name) <= NAME_KEPT else f"{name[: NAME_KEPT - 17]}~{sha256(name.encode()).hexdigest()[:16]}"
+
+
+def shown_time(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
 
 
 # --- one service
@@ -276,14 +307,17 @@ def _pause(entry: Entry) -> Optional[Pause]:
 
 
 def _opened(memory: Memory, entry: Entry) -> Memory:
-    return replace(memory, running=Running(_text(entry, "rollout"), _text(entry, "kind"), entry.at))
+    intent, kind = entry.body.get("intent"), _text(entry, "kind")
+    if isinstance(intent, Mapping) and kind == "action" and intent.get("action") == ROLLBACK:
+        kind = ROLLBACK
+    return replace(memory, running=Running(_text(entry, "rollout"), kind, entry.at))
 
 
 def _went_on(memory: Memory, entry: Entry) -> Memory:
     running, state = memory.running, _text(entry, "state")
     if running is None or running.rollout != entry.body.get("rollout") or state in (OPEN, HELD):
         return memory
-    if running.kind in ("rollback", "action"):
+    if running.kind in (ROLLBACK, "action"):
         memory = _healed(memory, entry, running, state)
     elif state == DONE:
         memory = _deployed(memory, entry, running)
@@ -293,8 +327,12 @@ def _went_on(memory: Memory, entry: Entry) -> Memory:
 
 
 def _deployed(memory: Memory, entry: Entry, running: Running) -> Memory:
-    """A release passed: the breaker closes, and what the alarms said was of the release before it."""
-    fresh = {name: Condition(ended=one.ended) for name, one in memory.conditions.items()}
+    """A release passed: the breaker closes, and what alarms from now on begins anew, and may be acted on."""
+    at = entry.at
+    fresh = {
+        name: replace(one, since=at if one.firing else None, disarmed_at=None, levels=((at, one.height),))
+        for name, one in memory.conditions.items()
+    }
     closed = replace(memory, failures=0, failed_at=None, tripped_at=None, steps_back=0, conditions=fresh)
     return replace(closed, changed_from=running.opened_at, changed_at=entry.at)
 
