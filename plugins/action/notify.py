@@ -11,7 +11,7 @@ import uuid
 from typing import Any, Callable, List, Mapping, Optional, Sequence
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
-from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, StoreError
+from ansible_collections.selfheal.delivery.plugins.module_utils._errors import DeliveryError, OptionError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import STATE
 from ansible_collections.selfheal.delivery.plugins.module_utils._tell.deliver import Report, tell
@@ -86,7 +86,7 @@ class _Store:
             return None
         try:
             newest = self._opened().last_entries(message.service, 20)
-        except StoreError:
+        except DeliveryError:
             return None
         about = [one for one in newest if one.kind == STATE and one.body.get("rollout") == message.rollout]
         return {"seq": about[0].seq, "hash": about[0].hash} if about else None

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import AbstractSet, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from .._errors import StoreError
+from .._errors import DeliveryError
 from . import outbox
 from .channel import Sent
 from .message import Message
@@ -73,7 +73,7 @@ def tell(
     names, trouble = [route.name for route in routes], ""
     try:
         taken = outbox.take(notes, new, channels=names, now=now, timeout=timeout)
-    except StoreError as error:
+    except DeliveryError as error:
         taken, trouble = Taken(tuple(new)), error.what
     results = _send_all(routes, taken.letters, {one.id for one in new}, timeout, clock.ticks)
     report = _settle(notes, taken, _overtaken(routes, taken.letters, results), clock.wall(), trouble)
@@ -93,7 +93,7 @@ def _settle(notes: Notes, taken: Taken, results: Mapping[str, Optional[Sent]], n
         return Report(sent, taken.later, taken.dropped, _unseen(trouble))
     try:
         kept, lost = outbox.settle(notes, letters, results, now=now)
-    except StoreError as error:
+    except DeliveryError as error:
         return _unsettled(taken, results, sent, now, trouble, error)
     return Report(sent, (*taken.later, *kept), (*taken.dropped, *lost), _unseen(trouble))
 
@@ -108,7 +108,7 @@ def _unsettled(
     sent: Tuple[Tuple[Letter, Sent], ...],
     now: float,
     trouble: str,
-    error: StoreError,
+    error: DeliveryError,
 ) -> Report:
     """The store is away: what it took earlier it still has, and what it never took is lost."""
     ends = [(one, outbox.settled(one, results.get(one.id), now)) for one in taken.letters]

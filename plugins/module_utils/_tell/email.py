@@ -132,7 +132,8 @@ def _answered(host: str, code: int, said: object) -> Sent:
 
 
 def _why(error: Exception, timeout: float) -> str:
-    if isinstance(error, TimeoutError):
+    # smtplib takes a time that is up for the end of the connection
+    if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
         return f"did not answer within {round(timeout, 1):g} s"
     if isinstance(error, ConnectionRefusedError):
         return "refuses the connection"

@@ -320,7 +320,7 @@ def _verdict(value: object, secrets: Sequence[str]) -> Dict[str, str]:
 
 def _entry(value: object, secrets: Sequence[str]) -> str:
     if isinstance(value, Mapping):
-        seq, digest = value.get("seq"), clean(value.get("hash") or "", 12).rstrip("…")
+        seq, digest = value.get("seq"), clean(value.get("hash") or "", SHORT)[:12]
         return clean(f"{seq} ({digest})" if digest else str(seq or ""), SHORT, secrets)
     return "" if value is None else clean(value, SHORT, secrets)
 

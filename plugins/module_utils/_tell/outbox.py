@@ -9,6 +9,7 @@ message, never how the channel is reached. The clock comes in as `now` (epoch se
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, replace
 from typing import Callable, Dict, Iterable, List, Mapping, Optional, Protocol, Sequence, Tuple, Union
 
@@ -18,6 +19,7 @@ from .text import clean
 
 KEY = "outbox"
 MOST = 50  # messages kept
+LARGEST = 200_000  # bytes of them: a store may have room for a few hundred thousand only
 OLDEST = 24 * 3600.0  # seconds that one is kept
 _FIRST, _LATEST = 30.0, 3600.0  # seconds between the second try and the third, and at most
 _CLAIM = 60.0  # seconds beyond its own time after which a run that has not settled is taken for dead
@@ -191,14 +193,18 @@ def _ahead(instant: float, now: float) -> bool:
 
 
 def _bounded(letters: Sequence[Letter], now: float) -> Tuple[List[Letter], List[Dropped]]:
+    """What may stay, and what is too old or, seen from the newest, too much."""
     young = [one for one in letters if now - one.kept_at <= OLDEST]
     lost = [_old(one) for one in letters if now - one.kept_at > OLDEST]
-    many = max(len(young) - MOST, 0)
-    lost += [
-        dropped(one, f"more than {MOST} messages were waiting; last: {one.reason or 'not tried'}")
-        for one in young[:many]
-    ]
-    return young[many:], lost
+    room, size = 0, 0
+    for one in reversed(young):
+        size += len(json.dumps(as_document(one.message)))
+        if room == MOST or size > LARGEST:
+            break
+        room += 1
+    surplus = young[: len(young) - room]
+    lost += [dropped(one, f"too many messages were waiting; last: {one.reason or 'not tried'}") for one in surplus]
+    return young[len(surplus) :], lost
 
 
 def _old(letter: Letter) -> Dropped:
