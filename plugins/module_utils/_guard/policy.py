@@ -12,12 +12,12 @@ from typing import FrozenSet, Mapping
 
 from .._errors import OptionError, nearest
 from . import decision as say
-from .checks import APPROVED, CHECKS, ON_PLACES, PERSON, PIPELINE, SYSTEM, Case, View, Why
+from .checks import APPROVED, CHECKS, ON_PLACES, PERSON, PIPELINE, SYSTEM, Case, View, Why, breaker
 from .decision import HEALING, PROMOTE, ROLLBACK, ROLLOUT, UNDO, Decision, Request
 from .limits import ACT, OBSERVE, GuardPolicy, parse_guard
 from .memory import shown_time
 
-__all__ = ["DENIES", "PERSON_DENIES", "TABLE", "GuardPolicy", "View", "decide", "mark", "parse_guard"]
+__all__ = ["DENIES", "PERSON_DENIES", "TABLE", "GuardPolicy", "View", "breaker", "decide", "mark", "parse_guard"]
 
 _NEW = frozenset({ROLLOUT, PROMOTE})
 _HEAL = frozenset(HEALING)
