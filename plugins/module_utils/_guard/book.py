@@ -13,8 +13,8 @@ from typing import Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple,
 from .._errors import OptionError, RolloutError, StoreError
 from . import chain, retention, rules
 from . import clock as clocks
-from .decision import ALLOWED, DENIED, DUPLICATE, Clock, Decision, Grant, Request, Trigger
-from .memory import Fleet, Memory, fold, fold_fleet
+from .decision import ALLOWED, DUPLICATE, Clock, Decision, Grant, Request, Trigger
+from .memory import LASTING, Fleet, Memory, fold, fold_fleet, news
 from .model import (
     APPROVAL,
     COMMAND,
@@ -33,7 +33,7 @@ from .model import (
     Lease,
     Rollout,
 )
-from .policy import GuardPolicy, View, decide
+from .policy import GuardPolicy, View, decide, mark
 from .store import Rows, Store
 
 T = TypeVar("T")
@@ -74,6 +74,200 @@ class Pen:
         self._fleet = fold_fleet(before_all, entry)
         if self._fleet != before_all:
             self._changed[_MEMORY] = self._fleet.as_dict()
+
+    def memory(self, service: str) -> Memory:
+        if service not in self._memories:
+            self._memories[service] = Memory.of(self.rows.note(_MEMORY + service))
+        return self._memories[service]
+
+    def fleet(self) -> Fleet:
+        if self._fleet is None:
+            self._fleet = Fleet.of(self.rows.note(_MEMORY))
+        return self._fleet
+
+    def count(self, service: str, steps: Mapping[str, float], latest: Optional[Mapping[str, float]] = None) -> None:
+        """Add `steps` to the service's counters, and set those in `latest`; they are not in the chain."""
+        key = _COUNTERS + service
+        counters = {**(self._changed.get(key) or self.rows.note(key)), **(latest or {})}
+        for name, step in steps.items():
+            before = counters.get(name, 0)
+            counters[name] = (before if isinstance(before, (int, float)) else 0) + step
+        self._changed[key] = counters
+
+    def keep(self, key: str, value: Note) -> None:
+        self._changed[key] = value
+
+    def done(self) -> None:
+        for key, value in self._changed.items():
+            self.rows.put_note(key, value)
+
+
+class Book:
+    """The `Ledger` over `store`, which it closes with itself."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    # --- leases
+
+    def acquire(self, service: str, holder: str, ttl: float, now: float) -> Lease:
+        return self._write(lambda pen: _grant(pen, service, holder, ttl, now))
+
+    def renew(self, lease: Lease, ttl: float, now: float) -> Lease:
+        return self._write(lambda pen: _renew(pen.rows, lease, ttl, now))
+
+    def release(self, lease: Lease, now: float) -> None:
+        def work(pen: Pen) -> None:
+            current = pen.rows.lease(lease.service)
+            if (
+                current is None
+                or (current.token, current.holder) != (lease.token, lease.holder)
+                or current.expires <= 0
+            ):
+                return
+            # not `now`: a clock that is set back must not bring the lease to life again
+            pen.rows.put_lease(Lease(current.service, current.holder, current.token, 0.0))
+            pen.write(lease.service, LEASE, lease.holder, {"event": "released", "token": lease.token}, now)
+
+        self._write(work)
+
+    def holder(self, service: str, now: float) -> Optional[Lease]:
+        current = self._store.read(lambda rows: rows.lease(service))
+        return current if current is not None and rules.in_force(current, now) else None
+
+    def leases(self, now: float) -> Sequence[Lease]:
+        return self._store.read(lambda rows: rows.leases(now))
+
+    # --- rollouts
+
+    def open_rollout(self, lease: Lease, rollout: Rollout, actor: str, now: float) -> Rollout:
+        def work(pen: Pen) -> Rollout:
+            _hold(pen.rows, lease, now)
+            return _open(pen, lease, rollout, actor, now)
+
+        return self._write(work)
+
+    def save_progress(self, lease: Lease, rollout_id: str, progress: Note, now: float) -> None:
+        def work(pen: Pen) -> None:
+            _hold(pen.rows, lease, now)
+            _save(pen.rows, lease, rollout_id, progress, now)
+
+        self._write(work)
+
+    def look(
+        self, lease: Lease, rollout_id: str, progress: Note, *, ttl: float, now: float, after: int = 0
+    ) -> Tuple[Lease, Sequence[Command]]:
+        def work(pen: Pen) -> Tuple[Lease, Sequence[Command]]:
+            renewed = _renew(pen.rows, lease, ttl, now)
+            _save(pen.rows, renewed, rollout_id, progress, now)
+            said = pen.rows.commands("", after, rollout_id)
+            if any(command.taken is None for command in said):
+                pen.rows.take_commands(rollout_id, now)
+                said = pen.rows.commands("", after, rollout_id)
+            return renewed, said
+
+        return self._write(work)
+
+    def set_state(self, lease: Lease, rollout_id: str, state: str, outcome: Note, actor: str, now: float) -> Rollout:
+        def work(pen: Pen) -> Rollout:
+            _hold(pen.rows, lease, now)
+            before = rules.unfinished(lease, rollout_id, pen.rows.rollout(rollout_id))
+            after = rules.move(lease, before, state, chain.decode(chain.canonical(outcome)), now)
+            pen.rows.put_rollout(after)
+            body = {"rollout": after.id, "from": before.state, "state": state, "token": after.token, "outcome": outcome}
+            pen.write(after.service, STATE, actor, body, now)
+            _count_outcome(pen, before, after, now)
+            return after
+
+        return self._write(work)
+
+    def rollout(self, rollout_id: str) -> Optional[Rollout]:
+        return self._store.read(lambda rows: rows.rollout(rollout_id))
+
+    def unfinished(self, service: str = "") -> Sequence[Rollout]:
+        return self._store.read(lambda rows: rows.unfinished(service))
+
+    def last_rollouts(self, service: str = "", limit: int = 20) -> Sequence[Rollout]:
+        return self._store.read(lambda rows: rows.last_rollouts(service, limit))
+
+    # --- what people say
+
+    def say(self, service: str, command: str, by: str, reason: str, now: float) -> Command:
+        def work(pen: Pen) -> Command:
+            unfinished, last = pen.rows.unfinished(service), pen.rows.last_rollouts(service, 1)
+            about = rules.speak(service, command, by, reason, _first(unfinished), _first(last))
+            said = pen.rows.add_command(Command(0, service, command, by, reason, now, None, about.id))
+            body = {"command": command, "reason": reason, "rollout": about.id, "seq": said.seq}
+            pen.write(service, COMMAND, by, body, now)
+            return said
+
+        return self._write(work)
+
+    def commands(self, service: str = "", after: int = 0, rollout: str = "") -> Sequence[Command]:
+        return self._store.read(lambda rows: rows.commands(service, after, rollout))
+
+    def pause(self, service: str, by: str, reason: str, until: Optional[float], now: float) -> Entry:
+        rules.pausing(by, reason, until, now)
+        body = {"event": "paused", "until": until, "reason": reason}
+        return self._write(lambda pen: pen.write(service, PAUSE, by, body, now))
+
+    def unpause(self, service: str, by: str, reason: str, now: float) -> Entry:
+        def work(pen: Pen) -> Entry:
+            paused = pen.memory(service).paused(now) if service else pen.fleet().paused(now)
+            rules.unpausing(service, by, paused is not None)
+            return pen.write(service, PAUSE, by, {"event": "resumed", "until": None, "reason": reason}, now)
+
+        return self._write(work)
+
+    def approve(self, service: str, decision: str, by: str, reason: str, now: float) -> Entry:
+        def work(pen: Pen) -> Entry:
+            rules.approving(service, decision, by, pen.memory(service).approvable(decision, now))
+            return pen.write(service, APPROVAL, by, {"decision": decision, "reason": reason}, now)
+
+        return self._write(work)
+
+    # --- may we act?
+
+    def decide(
+        self,
+        request: Request,
+        policy: GuardPolicy,
+        *,
+        holder: str,
+        ttl: float,
+        now: float,
+        clock: Optional[Clock] = None,
+        opens: Optional[Rollout] = None,
+    ) -> Grant:
+        def work(pen: Pen) -> Grant:
+            decision, repeated = _decided(pen, request, policy, now, clock)
+            if not decision.allowed:
+                return Grant(decision, repeated=repeated)
+            lease = _grant(pen, request.service, holder, ttl, now)
+            begun = replace(opens, id=request.id) if opens is not None else None
+            opened = _open(pen, lease, begun, request.actor, now) if begun is not None else None
+            return Grant(decision, lease, opened)
+
+        return self._write(work)
+
+    def check(
+        self, request: Request, policy: GuardPolicy, *, now: float, clock: Optional[Clock] = None, record: bool = True
+    ) -> Decision:
+        if record:
+            return self._write(lambda pen: _decided(pen, request, policy, now, clock)[0])
+
+        def work(rows: Rows) -> Decision:
+            return decide(policy, request, _view(Pen(rows), request, policy, now, clock), now)
+
+        return self._store.read(work)
+
+    def observe(self, service: str, trigger: Trigger, policy: GuardPolicy, actor: str, now: float) -> Optional[Entry]:
+        def work(pen: Pen) -> Optional[Entry]:
+            if not news(pen.memory(service), trigger, policy.rearm_below):
+                return None
+            return pen.write(service, TRIGGER, actor, _told(trigger), now)
+
+        return self._write(work)
 
     def memory(self, service: str) -> Memory:
         if service not in self._memories:
@@ -412,9 +606,9 @@ def _save(rows: Rows, lease: Lease, rollout_id: str, progress: Note, now: float)
         raise RolloutError(f"Rollout {found.id} could not be written to", service=lease.service)
 
 
-def _seen_key(trigger: Trigger, action: str = "") -> str:
+def _seen_key(request: Request) -> str:
     """One signal may lead to several actions, one after the other, but to each only once."""
-    return f"{action or ('firing' if trigger.active else 'resolved')}:{trigger.id}"
+    return f"{request.action}:{request.trigger.id}"
 
 
 def _told(trigger: Trigger) -> Dict[str, object]:
@@ -430,7 +624,7 @@ def _view(pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Op
         fleet=pen.fleet(),
         lease=lease if lease is not None and rules.in_force(lease, now) else None,
         unfinished=_first(rows.unfinished(request.service)),
-        seen=rows.seen(request.service, _seen_key(request.trigger, request.action)),
+        seen=rows.seen(request.service, _seen_key(request)),
         watchdog_at=float(seen) if isinstance(seen, (int, float)) else None,
         drift=_drift(pen, policy, now, clock),
     )
@@ -464,21 +658,17 @@ def _decided(
     pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Optional[Clock]
 ) -> Tuple[Decision, bool]:
     """The decision, recorded; True with it when it is what the same trigger was told before."""
-    view = _view(pen, request, policy, now, clock)
+    view, trigger = _view(pen, request, policy, now, clock), request.trigger
     decision = decide(policy, request, view, now)
     pen.count(request.service, _counted(decision))
-    answer = _answer(decision)
-    if view.seen is not None and (view.seen == answer or decision.reason == DUPLICATE):
-        return decision, True
-    if view.seen is None:
-        pen.write(request.service, TRIGGER, request.actor, _told(request.trigger), now)
-    pen.write(request.service, DECISION, request.actor, _recorded(request, decision), now)
-    pen.rows.mark_seen(request.service, _seen_key(request.trigger, request.action), answer, now)
-    return decision, False
-
-
-def _answer(decision: Decision) -> str:
-    return f"{decision.verdict}:{decision.reason}" if decision.verdict == DENIED else decision.verdict
+    repeated = decision.reason == DUPLICATE or view.seen == mark(decision)
+    first = view.seen is None and trigger.kind not in LASTING
+    if first or news(view.memory, trigger, policy.rearm_below):
+        pen.write(request.service, TRIGGER, request.actor, _told(trigger), now)
+    if not repeated:
+        pen.write(request.service, DECISION, request.actor, _recorded(request, decision), now)
+        pen.rows.mark_seen(request.service, _seen_key(request), mark(decision), now)
+    return decision, repeated
 
 
 def _counted(decision: Decision) -> Dict[str, float]:

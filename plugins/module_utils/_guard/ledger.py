@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Callable, Iterable, Mapping, Optional, Protocol, Sequence, Tuple
 
-from .decision import Clock, Decision, Grant, Request
+from .decision import Clock, Decision, Grant, Request, Trigger
 from .memory import Fleet, Memory
 from .model import Command, Entry, Lease, Rollout
 from .policy import GuardPolicy
@@ -112,6 +112,9 @@ class Ledger(Protocol):
         self, request: Request, policy: GuardPolicy, *, now: float, clock: Optional[Clock] = None, record: bool = True
     ) -> Decision:
         """The same decision without lease or rollout: for a step inside a rollout, or to rehearse (`record` off)."""
+
+    def observe(self, service: str, trigger: Trigger, policy: GuardPolicy, actor: str, now: float) -> Optional[Entry]:
+        """Record that a condition is there, or is over, without a wish to act; None when that was known already."""
 
     def approve(self, service: str, decision: str, by: str, reason: str, now: float) -> Entry:
         """A person's yes to a recommendation; RolloutError when it is unknown, used, approved, or its time is over."""
