@@ -11,6 +11,7 @@ from dataclasses import asdict
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Rollout
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._pauses import pauses_of, warned
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import ControllerAction, Facts, now
 
 
@@ -36,6 +37,11 @@ class ActionModule(ControllerAction):
                 "rollouts": [_story(rollout) for rollout in ledger.last_rollouts(service, limit)],
                 "commands": [asdict(said) for rollout in unfinished for said in ledger.commands(rollout=rollout.id)],
                 "entries": [asdict(entry) for entry in ledger.last_entries(service, limit)],
+                "statistics": {
+                    name: dict(counted) for name, counted in ledger.counters().items() if service in ("", name)
+                },
+                "pauses": pauses_of(ledger, service, now()),
+                **warned(ledger, service, now()),
             }
 
 

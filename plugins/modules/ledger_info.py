@@ -34,6 +34,8 @@ options:
     default: 20
 seealso:
   - module: selfheal.delivery.guard
+  - module: selfheal.delivery.guard_info
+  - module: selfheal.delivery.ledger_verify
 """
 
 EXAMPLES = r"""
@@ -176,11 +178,11 @@ entries:
       type: float
       sample: 1795251593.85
     service:
-      description: The service it concerns.
+      description: The service it concerns. Empty for what concerns all of them.
       type: str
       sample: shop
     kind:
-      description: What kind of entry it is.
+      description: What kind of entry it is, such as V(trigger), V(decision), V(rollout), V(state) or V(pause).
       type: str
       sample: rollout
     actor:
@@ -199,4 +201,27 @@ entries:
       description: Its own hash, over RV(entries[].prev) and everything else in it.
       type: str
       sample: 6d231cbcb49d1d9db46e0da06da7f1567b66a188a87e2e11ecb49fc20b1326a4
+statistics:
+  description:
+    - By service, how often something happened. C(decisions:<action>:<verdict>), C(suppressed:<action>:<reason>),
+      C(outcomes:<kind>:<state>) and C(verified:<verdict>) are counts.
+    - C(seconds:<kind>:sum) is how long rollouts and actions of a kind took together, C(seconds:<kind>:count) how many
+      they were, and C(last_success:<kind>) when one went well last, in seconds since the epoch.
+  returned: success
+  type: dict
+  sample:
+    production/shop:
+      "decisions:rollback:allowed": 1
+      "suppressed:rollback:cooldown": 3
+      "outcomes:rollback:done": 1
+      "verified:recovered": 1
+      "seconds:rollback:sum": 41.7
+      "seconds:rollback:count": 1
+      "last_success:rollback": 1795251593.85
+pauses:
+  description: As RV(selfheal.delivery.guard_info#module:pauses).
+  returned: success
+  type: list
+  elements: dict
+  sample: []
 """

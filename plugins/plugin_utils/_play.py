@@ -13,12 +13,14 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import DeliveryError, OptionError
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision import Clock
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.identity import person
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Lease
 
 Facts = Dict[str, Any]
 Spec = Dict[str, Dict[str, Any]]
 
+_BOOT = "/proc/sys/kernel/random/boot_id"
 LEASE_TTL = 60.0  # seconds a lease outlives the last sign of its holder
 
 SERVICE: Spec = {"service": {"type": "str", "required": True}}
@@ -54,6 +56,18 @@ class ControllerAction(ActionBase):
 def now() -> float:
     """Epoch seconds: leases are shared by processes, so the clock must be too."""
     return time.time()
+
+
+def clock() -> Optional[Clock]:
+    """This machine's other clock, by which the guard sees that the wall clock jumped; None where there is none."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return None
+    try:
+        with open(_BOOT, encoding="ascii") as file:
+            boot = file.read().strip()
+    except OSError:
+        boot = ""
+    return Clock(boot, time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
 def holder() -> str:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Set, Tuple
 from urllib.parse import quote
 
 from .._errors import OptionError
+from .chain import base
 from .model import DONE, ROLLOUT, STATE, TRIGGER, UNDONE, Entry
 
 JSONL = "jsonl"
@@ -182,3 +183,25 @@ def artifact(service: str, release: str) -> str:
 def when(at: float) -> str:
     """Epoch seconds as RFC 3339 has them."""
     return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def follows(entries: Sequence[Entry], last: Entry) -> None:
+    """OptionError unless the ledger goes on where an export whose last entry is `last` ends.
+
+    `entries` are all that the ledger keeps.
+    """
+    seq, digest, _known = base(entries)
+    newest = entries[-1].seq if entries else seq
+    known = {seq: digest, **{entry.seq: entry.hash for entry in entries}}
+    if known.get(last.seq) == last.hash:
+        return
+    if last.seq > newest:
+        why = f"the export ends with entry {last.seq}, and the ledger with entry {newest}"
+    elif last.seq < seq:
+        why = f"the entries after {last.seq} up to {seq} were removed from the ledger, and are not in the export"
+    else:
+        why = f"entry {last.seq} is another one there"
+    raise OptionError(
+        f"The ledger does not go on from this export: {why}",
+        mend="Verify the ledger; or name a new file, if the export is one of another ledger",
+    )

@@ -132,7 +132,7 @@ def test_what_cannot_be_said_is_refused_and_what_there_is_is_named(
         " Check the service's name; ledger_info lists what is under way."
     )
     assert "needs a reason" in told[1]["msg"]
-    assert "one of: hold, resume, promote, abort, got: abbort" in told[2]["msg"]
+    assert "resume, promote, abort, got: abbort" in told[2]["msg"]
     assert "paht" in told[3]["msg"]
     assert told[4]["msg"].startswith(f"x: There is no ledger at {missing}.")
     assert told[5]["msg"].startswith(f"There is no ledger at {missing}.")
