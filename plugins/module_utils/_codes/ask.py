@@ -72,20 +72,21 @@ def ask(options: SourceOptions, question: Question, now: float) -> Figures:
 def _figures(api: Api, options: SourceOptions, question: Question, now: float) -> Figures:
     # the samples around the first begin lie before it, by up to a scrape interval and its delay
     span = now - question.changed_at + question.before + options.window
+    gap = options.window
     stretches = question.stretches(now)
     service = _of_service(parse_selector(question.metric), question)
     errors = _lines(api, f"{service.narrowed('error_code', '=', question.code)}[{range_of(span)}]", options, now)
     if question.total:
         requests = _lines(api, f"{parse_selector(question.total)}[{range_of(span)}]", options, now)
-        exposures = [gained(requests, begin, end) for begin, end in stretches]
+        exposures = [gained(requests, begin, end, gap=gap) for begin, end in stretches]
     else:
         step = max(1.0, span / _COVER_POINTS)
         seen = _lines(api, f"count({service})[{range_of(span)}:{range_of(step)}]", options, now)
         exposures = [covered(seen[0].points if seen else (), step, begin, end) for begin, end in stretches]
-    counts = [gained(errors, begin, end) for begin, end in stretches]
+    counts = [gained(errors, begin, end, gap=gap) for begin, end in stretches]
     return Figures(
         tuple(Tally(count, exposure) for count, exposure in zip(counts, exposures)),
-        _by_version(errors, stretches[1]),
+        _by_version(errors, stretches[1], gap),
         "requests" if question.total else "seconds",
     )
 
@@ -101,11 +102,11 @@ def _lines(api: Api, expression: str, options: SourceOptions, now: float) -> Seq
     return result.lines
 
 
-def _by_version(errors: Sequence[Line], since: Tuple[float, float]) -> Dict[str, float]:
+def _by_version(errors: Sequence[Line], since: Tuple[float, float], gap: float) -> Dict[str, float]:
     found: Dict[str, float] = {}
     for line in errors:
         version = line.labels.get("version", "")
-        found[version] = found.get(version, 0.0) + gained([line], *since)
+        found[version] = found.get(version, 0.0) + gained([line], *since, gap=gap)
     return {version: count for version, count in sorted(found.items()) if count > 0}
 
 

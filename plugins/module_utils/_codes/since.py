@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Dict, Optional, Sequence, Tuple
+from typing import Dict, Optional, Sequence
 
 from .._judge.model import FAIL, INCONCLUSIVE, PASS, finite
 from .._judge.once import binomial_tail
-from .._sense.line import Line
+from .._sense.line import Line, Point
 
 CHANCE = 0.01  # of a wrong fail where the rate is at most `ratio` times as high, and of a wrong pass where it is more
 
@@ -92,24 +92,26 @@ def _chance(before: Tally, after: Tally, ratio: float) -> float:
     return binomial_tail(after.count, before.count + after.count, _part(before, after, ratio))
 
 
-def gained(lines: Sequence[Line], begin: float, end: float) -> float:
-    """What counters gained from `begin` to `end`: after a reset they start at 0, and so does a series that is new."""
-    return sum(_climbed(line, begin, end) for line in lines)
+def gained(lines: Sequence[Line], begin: float, end: float, *, gap: float = math.inf) -> float:
+    """What counters gained after `begin` and until `end`: after a reset they start at 0, and so does a new series.
+
+    An error counts at the scrape that saw it, whole: cut between two scrapes, it would lie on both sides of a deploy.
+    What came while nobody scraped for over `gap` seconds is left out, for nobody knows on which side it belongs.
+    """
+    return sum(_climbed(line.points, begin, end, gap) for line in lines)
 
 
-def _climbed(line: Line, begin: float, end: float) -> float:
-    climbed = 0.0
-    points = []
-    before = 0.0
-    for at, value in line.points:
-        climbed += value - before if value >= before else value
-        before = value
-        points.append((at, climbed))
-    whole = Line(line.labels, points)
-    return max(0.0, whole.at(end) - whole.at(begin)) if points else 0.0
+def _climbed(points: Sequence[Point], begin: float, end: float, gap: float) -> float:
+    climbed, before = 0.0, 0.0
+    last = math.inf
+    for at, value in points:
+        if begin < at <= end and at - last <= gap:
+            climbed += value - before if value >= before else value
+        last, before = at, value
+    return climbed
 
 
-def covered(points: Sequence[Tuple[float, float]], step: float, begin: float, end: float) -> float:
+def covered(points: Sequence[Point], step: float, begin: float, end: float) -> float:
     """For how many seconds of the stretch there was anything at all, by points that stand `step` seconds apart."""
     seen = sum(1 for at, _value in points if begin < at <= end)
     return min(seen * step, max(0.0, end - begin))

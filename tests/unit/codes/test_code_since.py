@@ -104,9 +104,11 @@ def test_increments_are_counted_through_births_and_resets() -> None:
     restarted = line((0, 50), (10, 60), (20, 5))
     assert gained([standing], 10, 20) == 4 and gained([standing], 0, 20) == 4
     assert gained([born], 10, 20) == 9, "its first errors count, too"
-    assert gained([born], 16, 20) == pytest.approx(1.6)
+    assert gained([born], 16, 20) == 2
+    assert gained([standing], 5, 15) == 0 and gained([standing], 15, 19.9) == 0, "it counts when it is seen"
     assert gained([restarted], 10, 20) == 5 and gained([restarted], 0, 20) == 15
     assert gained([standing, born, restarted], 10, 20) == 18
+    assert gained([line((0, 5), (10, 6), (200, 90), (210, 92))], 0, 300, gap=150) == 3, "nobody knows when the 84 came"
     assert gained([], 0, 20) == 0 and gained([Line({})], 0, 20) == 0
 
 
