@@ -33,7 +33,7 @@ from .model import (
     Lease,
     Rollout,
 )
-from .policy import GuardPolicy, View, decide, mark
+from .policy import GuardPolicy, View, decide, mark, mark
 from .store import Rows, Store
 
 T = TypeVar("T")
