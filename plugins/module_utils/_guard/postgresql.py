@@ -13,27 +13,22 @@ the store that made it, and a new connection looks it up, once the lock says tha
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import threading
 import time
 import uuid
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, TypeVar
+from typing import Callable, Iterator, Optional, TypeVar
 
 from .._errors import OptionError, StoreError
-from . import chain, postgresql_failures
-from .model import UNFINISHED, Command, Entry, Lease, Rollout
+from . import postgresql_failures
+from .postgresql_rows import IS_UNFINISHED, VERSION, Habit, PostgresqlRows
 from .postgresql_wire import (
     LOCK_WITHIN,
     OLDEST,
-    Answer,
     Failure,
-    Row,
     Statement,
-    Value,
     Wire,
     connect,
     encoded,
@@ -43,12 +38,9 @@ from .postgresql_wire import (
 )
 
 T = TypeVar("T")
-VERSION = 1
 _TRIES = 3
 _SETTLE_WITHIN = 10  # seconds to find out what became of a COMMIT; a server that crashed is back by then, or it is not
-_PAGE = 1000
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
-_IS_UNFINISHED = f"state IN {UNFINISHED!r}"
 # "C" sorts by code point, as every other store does; what is rewritten often has room to be rewritten in place
 _LAYOUT = f"""
 CREATE TABLE layout (version integer NOT NULL, commands bigint NOT NULL DEFAULT 0);
@@ -66,7 +58,7 @@ CREATE TABLE rollout (
     token bigint NOT NULL, opened_at double precision NOT NULL, updated_at double precision NOT NULL,
     intent text NOT NULL, progress text NOT NULL, outcome text NOT NULL, started_by text NOT NULL)
     WITH (fillfactor = 70);
-CREATE UNIQUE INDEX rollout_unfinished ON rollout (service) WHERE {_IS_UNFINISHED};
+CREATE UNIQUE INDEX rollout_unfinished ON rollout (service) WHERE {IS_UNFINISHED};
 CREATE INDEX rollout_service ON rollout (service, number);
 
 CREATE TABLE command (
@@ -82,17 +74,9 @@ CREATE INDEX entry_service ON entry (service, seq);
 CREATE TABLE seen (
     service text COLLATE "C" NOT NULL, trigger text COLLATE "C" NOT NULL, what text NOT NULL,
     at double precision NOT NULL, PRIMARY KEY (service, trigger));
-CREATE INDEX seen_at ON seen (at);
 
 CREATE TABLE note (key text COLLATE "C" PRIMARY KEY, value text NOT NULL) WITH (fillfactor = 50);
 """
-_LEASE = "SELECT service, holder, token, expires FROM lease"
-_ROLLOUT = (
-    "SELECT id, service, release, kind, state, token, opened_at, updated_at, intent, progress, outcome, started_by,"
-    " number FROM rollout"
-)
-_COMMAND = "SELECT seq, service, command, said_by, reason, at, taken, rollout FROM command"
-_ENTRY = "SELECT seq, at, service, kind, actor, body, prev, hash FROM entry"
 
 
 class PostgresqlStore:
@@ -136,6 +120,7 @@ class PostgresqlStore:
             (),
         )
         self._writer, self._number = uuid.uuid4().hex, 0
+        self._habit = Habit()
         self._wire: Optional[Wire] = None
         self._pid, self._busy = os.getpid(), threading.Lock()
         with self._told():
@@ -160,21 +145,24 @@ class PostgresqlStore:
 
     def _changed(self, work: Callable[[PostgresqlRows], T]) -> T:
         wire = self._connected()
+        # READ COMMITTED: what is read after the lock is what the last holder left
+        begin = [("BEGIN ISOLATION LEVEL READ COMMITTED", ()), self._lock, self._head]
+        rows = PostgresqlRows(wire, self.where, begin, self._habit)
         with rolled_back(wire):
-            # READ COMMITTED: what is read after the lock is what the last holder left
-            begun = wire.ask([("BEGIN ISOLATION LEVEL READ COMMITTED", ()), self._lock, self._head])
-            rows = self._rows(wire, begun[-1])
             result = work(rows)
-            if not rows.changed:
+            if rows.changed:
+                rows.begin()  # before COMMIT can go out: it may be another version's layout
+                self._number += 1
+                rows.put(
+                    "writer",
+                    "INSERT INTO writer VALUES ($1, $2, now())"
+                    " ON CONFLICT (id) DO UPDATE SET number = EXCLUDED.number, at = EXCLUDED.at",
+                    *(self._writer, self._number),
+                )
+                self._commit(wire, rows)
+            elif rows.begun:
                 wire.ask([("ROLLBACK", ())])
-                return result
-            self._number += 1
-            rows.put(
-                "INSERT INTO writer VALUES ($1, $2, now())"
-                " ON CONFLICT (id) DO UPDATE SET number = EXCLUDED.number, at = EXCLUDED.at",
-                *(self._writer, self._number),
-            )
-            self._commit(wire, rows)
+        rows.ended()
         return result
 
     def _commit(self, wire: Wire, rows: PostgresqlRows) -> None:
@@ -207,16 +195,15 @@ class PostgresqlStore:
 
     def _looked_at(self, work: Callable[[PostgresqlRows], T]) -> T:
         wire = self._connected()
+        begin = [("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", ()), self._head]
+        rows = PostgresqlRows(wire, self.where, begin, Habit())
         with rolled_back(wire):
-            begun = wire.ask([("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", ()), self._head])
-            result = work(self._rows(wire, begun[-1]))
-            wire.ask([("ROLLBACK", ())])
+            result = work(rows)
+            if rows.changed:
+                raise StoreError(f"{self.where}: what only reads wrote something", mend="This is a mistake in the code")
+            if rows.begun:
+                wire.ask([("ROLLBACK", ())])
         return result
-
-    def _rows(self, wire: Wire, head: Answer) -> PostgresqlRows:
-        version, now, seq, newest = head.rows[0]
-        postgresql_failures.check_version(version, VERSION, self.where)
-        return PostgresqlRows(wire, self.where, float(now), (int(seq or 0), newest or chain.GENESIS))
 
     # --- connection, layout, errors
 
@@ -248,7 +235,7 @@ class PostgresqlStore:
 
     def _lay_out(self, create: bool) -> None:
         try:
-            _tried(lambda: self._looked_at(lambda rows: None))
+            _tried(lambda: self._looked_at(lambda rows: rows.begin()))
         except Failure as failure:
             if not create or failure.state != postgresql_failures.NO_TABLE:
                 raise
@@ -268,7 +255,7 @@ class PostgresqlStore:
             for statement in making if found[1] == "f" else []:
                 wire.ask([(statement, ())])
             wire.ask([("COMMIT", ())])
-        _tried(lambda: self._looked_at(lambda rows: None))
+        _tried(lambda: self._looked_at(lambda rows: rows.begin()))
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -283,242 +270,6 @@ class PostgresqlStore:
             raise postgresql_failures.told(failure, self.where) from failure
         finally:
             self._busy.release()
-
-
-class PostgresqlRows:
-    """The `Rows` of one transaction. What is written goes out with the next read, or at the end."""
-
-    def __init__(self, wire: Wire, where: str, now: float, newest: Tuple[int, str]) -> None:
-        self._wire = wire
-        self._where = where
-        self._now = now - time.monotonic()
-        self._newest: Optional[Tuple[int, str]] = newest
-        self._later: List[Statement] = []
-        self.changed = False
-
-    def put(self, sql: str, *values: Value) -> None:
-        self._later.append((sql, [encoded(value) for value in values]))
-        self.changed = True
-
-    def taken(self) -> List[Statement]:
-        """What has not gone out yet; from now on it counts as gone."""
-        later, self._later = self._later, []
-        return later
-
-    def _ask(self, sql: str, *values: Value) -> Answer:
-        own = (sql, [encoded(value) for value in values])
-        return self._wire.ask([*self.taken(), own])[-1]
-
-    def _put_at_once(self, sql: str, *values: Value) -> Answer:
-        self.changed = True
-        return self._ask(sql, *values)
-
-    # --- leases
-
-    def lease(self, service: str) -> Optional[Lease]:
-        return next(iter(self._leases(f"{_LEASE} WHERE service = $1", service)), None)
-
-    def leases(self, now: float) -> Sequence[Lease]:
-        return self._leases(f"{_LEASE} WHERE expires > $1 ORDER BY service", now)
-
-    def put_lease(self, lease: Lease) -> None:
-        self.put(
-            "INSERT INTO lease VALUES ($1, $2, $3, $4) ON CONFLICT (service)"
-            " DO UPDATE SET holder = EXCLUDED.holder, token = EXCLUDED.token, expires = EXCLUDED.expires",
-            *(lease.service, lease.holder, lease.token, lease.expires),
-        )
-
-    def _leases(self, sql: str, value: Value) -> List[Lease]:
-        rows = self._ask(sql, value).rows
-        return [Lease(service, holder, int(token), float(expires)) for service, holder, token, expires in rows]
-
-    # --- rollouts
-
-    def rollout(self, rollout_id: str) -> Optional[Rollout]:
-        return next(iter(self._rollouts("WHERE id = $1", rollout_id)), None)
-
-    def unfinished(self, service: str) -> Sequence[Rollout]:
-        where, values = _of_service(service)
-        return self._rollouts(f"WHERE {where} AND {_IS_UNFINISHED} ORDER BY number", *values)
-
-    def last_rollouts(self, service: str, limit: int) -> Sequence[Rollout]:
-        where, values = _of_service(service)
-        return self._rollouts(f"WHERE {where} ORDER BY number DESC LIMIT ${len(values) + 1}", *values, limit)
-
-    def all_rollouts(self) -> Iterable[Rollout]:
-        last, found = "0", True
-        while found:
-            page = self._ask(f"{_ROLLOUT} WHERE number > $1 ORDER BY number LIMIT {_PAGE}", last).rows
-            yield from map(self._as_rollout, page)
-            found, last = bool(page), page[-1][-1] if page else last
-
-    def add_rollout(self, rollout: Rollout) -> None:
-        one = rollout
-        bodies = map(chain.canonical, (one.intent, one.progress, one.outcome))
-        self.put(
-            "INSERT INTO rollout (id, service, release, kind, state, token, opened_at, updated_at, intent, progress,"
-            " outcome, started_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-            *(one.id, one.service, one.release, one.kind, one.state, one.token, one.opened_at, one.updated_at),
-            *(*bodies, one.by),
-        )
-
-    def put_rollout(self, rollout: Rollout) -> None:
-        self.put(
-            "UPDATE rollout SET state = $1, token = $2, updated_at = $3, outcome = $4 WHERE id = $5",
-            *(rollout.state, rollout.token, rollout.updated_at, chain.canonical(rollout.outcome), rollout.id),
-        )
-
-    def put_progress(
-        self, rollout_id: str, service: str, progress: Mapping[str, object], token: int, now: float
-    ) -> bool:
-        saved = self._put_at_once(
-            "UPDATE rollout SET progress = $1, token = $2, updated_at = $3"
-            f" WHERE id = $4 AND service = $5 AND {_IS_UNFINISHED}",
-            *(chain.canonical(progress), token, now, rollout_id, service),
-        )
-        return saved.count > 0
-
-    def _rollouts(self, where: str, *values: Value) -> List[Rollout]:
-        return [self._as_rollout(row) for row in self._ask(f"{_ROLLOUT} {where}", *values).rows]
-
-    # --- people's commands
-
-    def commands(self, service: str, after: int, rollout: str) -> Sequence[Command]:
-        where = "WHERE ($1 = '' OR service = $1) AND seq > $2 AND ($3 = '' OR rollout = $3) ORDER BY seq"
-        return [_command(row) for row in self._ask(f"{_COMMAND} {where}", service, after, rollout).rows]
-
-    def add_command(self, command: Command) -> Command:
-        # not a sequence: that would leave a gap behind a transaction that is rolled back
-        answer = self._put_at_once(
-            "WITH next AS (UPDATE layout SET commands = commands + 1 RETURNING commands)"
-            " INSERT INTO command (seq, service, command, said_by, reason, at, taken, rollout)"
-            " SELECT commands, $1, $2, $3, $4, $5::float8, $6::float8, $7 FROM next RETURNING seq",
-            *(command.service, command.command, command.by, command.reason, command.at, command.taken),
-            command.rollout,
-        )
-        return replace(command, seq=int(answer.rows[0][0]))
-
-    def take_commands(self, rollout: str, now: float) -> None:
-        self.put("UPDATE command SET taken = $1 WHERE rollout = $2 AND taken IS NULL", now, rollout)
-
-    # --- the chain
-
-    def newest(self) -> Tuple[int, str]:
-        if self._newest is None:
-            rows = self._ask("SELECT seq, hash FROM entry ORDER BY seq DESC LIMIT 1").rows
-            self._newest = (int(rows[0][0]), rows[0][1]) if rows else (0, chain.GENESIS)
-        return self._newest
-
-    def add_entry(self, entry: Entry) -> None:
-        self.put(
-            "INSERT INTO entry (seq, at, service, kind, actor, body, prev, hash)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-            *(entry.seq, entry.at, entry.service, entry.kind, entry.actor, chain.canonical(entry.body)),
-            *(entry.prev, entry.hash),
-        )
-        self._newest = (entry.seq, entry.hash)
-
-    def entries(self, service: str, after: int, limit: int) -> Sequence[Entry]:
-        where, values = _of_service(service)
-        first, second = len(values) + 1, len(values) + 2
-        return self._entries(f"WHERE {where} AND seq > ${first} ORDER BY seq LIMIT ${second}", *values, after, limit)
-
-    def last_entries(self, service: str, limit: int) -> Sequence[Entry]:
-        where, values = _of_service(service)
-        return self._entries(f"WHERE {where} ORDER BY seq DESC LIMIT ${len(values) + 1}", *values, limit)
-
-    def all_entries(self) -> Iterable[Entry]:
-        last, found = 0, True
-        while found:
-            page = self._entries(f"WHERE seq > $1 ORDER BY seq LIMIT {_PAGE}", last)
-            yield from page
-            found, last = bool(page), page[-1].seq if page else last
-
-    def _entries(self, where: str, *values: Value) -> List[Entry]:
-        return [self._as_entry(row) for row in self._ask(f"{_ENTRY} {where}", *values).rows]
-
-    # --- triggers that were decided on, and small documents
-
-    def seen(self, service: str, trigger: str) -> Optional[str]:
-        rows = self._ask("SELECT what FROM seen WHERE service = $1 AND trigger = $2", service, trigger).rows
-        return rows[0][0] if rows else None
-
-    def mark_seen(self, service: str, trigger: str, what: str, now: float) -> None:
-        self.put(
-            "INSERT INTO seen VALUES ($1, $2, $3, $4) ON CONFLICT (service, trigger)"
-            " DO UPDATE SET what = EXCLUDED.what, at = EXCLUDED.at",
-            *(service, trigger, what, now),
-        )
-
-    def note(self, key: str) -> Mapping[str, object]:
-        return self._notes("key = $1", key).get(key, {})
-
-    def put_note(self, key: str, value: Mapping[str, object]) -> None:
-        self.put(
-            "INSERT INTO note VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value",
-            *(key, chain.canonical(value)),
-        )
-
-    def notes(self, prefix: str) -> Mapping[str, Mapping[str, object]]:
-        return self._notes("starts_with(key, $1)", prefix)
-
-    def _notes(self, where: str, value: str) -> Dict[str, Mapping[str, object]]:
-        found: Dict[str, Mapping[str, object]] = {}
-        for key, text in self._ask(f"SELECT key, value FROM note WHERE {where} ORDER BY key", value).rows:
-            try:
-                found[key] = chain.decode(text)
-            except ValueError as error:
-                raise self._unreadable(f"Note {key}", error) from error
-        return found
-
-    # --- the store itself
-
-    def time(self) -> float:
-        """The server's clock, as it was when the transaction began, and what has passed since."""
-        return self._now + time.monotonic()
-
-    def cut(self, seq: int, rollouts: Sequence[str], seen_before: float) -> None:
-        ids = json.dumps(list(rollouts))
-        self.put("DELETE FROM entry WHERE seq <= $1", seq)
-        for table, column in (("command", "rollout"), ("rollout", "id")):
-            self.put(f"DELETE FROM {table} WHERE {column} IN (SELECT json_array_elements_text($1::json))", ids)
-        self.put("DELETE FROM seen WHERE at < $1", seen_before)
-        self._newest = None
-
-    def _as_rollout(self, row: Row) -> Rollout:
-        try:
-            name, service, release, kind, state, token, opened, updated, *bodies, by, number = row
-            intent, progress, outcome = map(chain.decode, bodies)
-            times = float(opened), float(updated)
-            return Rollout(name, service, release, kind, state, int(token), *times, intent, progress, outcome, by)
-        except ValueError as error:
-            raise self._unreadable(f"Rollout {row[0]}", error) from error
-
-    def _as_entry(self, row: Row) -> Entry:
-        seq, at, service, kind, actor, body, prev, own = row
-        try:
-            entry = Entry(int(seq), float(at), service, kind, actor, chain.decode(body), prev, own)
-            if chain.canonical(entry.body) != body:
-                raise ValueError("its body is not written as the ledger writes")
-            return entry
-        except ValueError as error:
-            raise self._unreadable(f"Entry {seq}", error) from error
-
-    def _unreadable(self, what: str, error: Exception) -> StoreError:
-        return StoreError(
-            f"{self._where}: {what} was changed: it cannot be read ({error})",
-            mend="Restore a copy of the ledger, and find out who changed it",
-        )
-
-
-def _of_service(service: str) -> Tuple[str, Tuple[str, ...]]:
-    """A condition and its values; one that does not ask whether it applies, so that an index can be used."""
-    return ("service = $1", (service,)) if service else ("true", ())
-
-
-def _command(row: Row) -> Command:
-    seq, service, command, by, reason, at, taken, rollout = row
-    return Command(int(seq), service, command, by, reason, float(at), float(taken) if taken else None, rollout)
 
 
 def _tried(once: Callable[[], T]) -> T:

@@ -1,0 +1,367 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rows of one transaction in PostgreSQL, with as few round trips as there can be.
+
+A round trip takes longer than the statement in it. So writes wait for the next read or the end; and with the first row
+that a piece of work asks for by its key go the questions that the last piece of work asked after that one.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+
+from .._errors import StoreError
+from . import chain, postgresql_failures
+from .model import UNFINISHED, Command, Entry, Lease, Rollout
+from .postgresql_wire import Answer, Row, Statement, Value, Wire, encoded
+
+VERSION = 1
+IS_UNFINISHED = f"state IN {UNFINISHED!r}"
+_PAGE = 1000
+
+_LEASE = "SELECT service, holder, token, expires FROM lease"
+_ROLLOUT = (
+    "SELECT id, service, release, kind, state, token, opened_at, updated_at, intent, progress, outcome, started_by,"
+    " number FROM rollout"
+)
+_COMMAND = "SELECT seq, service, command, said_by, reason, at, taken, rollout FROM command"
+_ENTRY = "SELECT seq, at, service, kind, actor, body, prev, hash FROM entry"
+
+# a row, or rows, asked for by text keys alone: its table and the statement
+Question = Tuple[str, str, Tuple[Optional[bytes], ...]]
+
+
+class Habit:
+    """What pieces of work ask for by key, one after another: most of them ask the same of another service."""
+
+    def __init__(self) -> None:
+        self._asked: List[Question] = []
+
+    def keep(self, asked: List[Question]) -> None:
+        """Remember what one piece of work asked; not when it only stopped earlier than the one before it."""
+        if [question[1] for question in asked] != [question[1] for question in self._asked[: len(asked)]]:
+            self._asked = asked
+
+    def after(self, first: Question) -> List[Question]:
+        """What was asked after a question like `first`, with the keys of `first` in place of those of that time."""
+        for place, (table, sql, keys) in enumerate(self._asked):
+            if sql == first[1]:
+                now = [(old, new) for old, new in zip(keys, first[2]) if old and new is not None]
+                return [(table, sql, _with(keys, now)) for table, sql, keys in self._asked[place + 1 :]]
+        return []
+
+
+def _with(keys: Sequence[Optional[bytes]], now: Sequence[Tuple[bytes, bytes]]) -> Tuple[Optional[bytes], ...]:
+    changed = []
+    for key in keys:
+        for old, new in now:
+            key = key.replace(old, new) if key else key
+        changed.append(key)
+    return tuple(changed)
+
+
+class PostgresqlRows:
+    """The `Rows` of one transaction, which the statements in `begin` begin; the last of them is `head`'s.
+
+    Nothing goes out before something is asked for.
+    """
+
+    def __init__(self, wire: Wire, where: str, begin: Sequence[Statement], habit: Habit) -> None:
+        self._wire = wire
+        self._where = where
+        self._begin = list(begin)
+        self._habit = habit
+        self._asked: List[Question] = []
+        self._known: Dict[str, Dict[Question, List[Row]]] = {}
+        self._later: List[Statement] = []
+        self._newest: Optional[Tuple[int, str]] = None
+        self._ahead = 0.0  # of the server's clock before our monotonic one
+        self.changed = False
+
+    @property
+    def begun(self) -> bool:
+        return not self._begin
+
+    def begin(self) -> None:
+        """Begin the transaction, unless it has begun; StoreError for a layout of another version."""
+        if self._begin:
+            self._exchange([])
+
+    def taken(self) -> List[Statement]:
+        """What has not gone out yet; from now on it counts as gone."""
+        later, self._later = self._later, []
+        return later
+
+    def ended(self) -> None:
+        """It was kept: what it asked is what the next one will ask."""
+        self._habit.keep(self._asked)
+
+    def put(self, table: str, sql: str, *values: Value) -> None:
+        self._later.append((sql, [encoded(value) for value in values]))
+        self._known.pop(table, None)
+        self.changed = True
+
+    def _put_at_once(self, table: str, sql: str, *values: Value) -> Answer:
+        self.put(table, sql, *values)
+        return self._exchange([])[-1]
+
+    def _ask(self, sql: str, *values: Value) -> List[Row]:
+        return self._exchange([(sql, [encoded(value) for value in values])])[-1].rows
+
+    def _find(self, table: str, sql: str, *keys: str) -> List[Row]:
+        """The rows for `keys`; known when they were asked for before and the table was not written to since."""
+        question = (table, sql, tuple(encoded(key) for key in keys))
+        self._asked.append(question)
+        known = self._known.setdefault(table, {}).get(question)
+        if known is not None:
+            return known
+        guesses = [
+            other
+            for other in dict.fromkeys(self._habit.after(question))
+            if other != question and other not in self._known.get(other[0], {})
+        ]
+        asked = [question, *guesses]
+        answers = self._exchange([(sql, keys) for table, sql, keys in asked])
+        for one, answer in zip(asked, answers[-len(asked) :]):
+            self._known.setdefault(one[0], {})[one] = answer.rows
+        return self._known[table][question]
+
+    def _exchange(self, statements: Sequence[Statement]) -> List[Answer]:
+        """One round trip, with what waits to go out before `statements`."""
+        begin, self._begin = self._begin, []
+        answers = self._wire.ask([*begin, *self.taken(), *statements])
+        if begin:
+            version, now, seq, newest = answers[len(begin) - 1].rows[0]
+            postgresql_failures.check_version(version, VERSION, self._where)
+            self._ahead = float(now) - time.monotonic()
+            if self._newest is None:
+                self._newest = int(seq or 0), newest or chain.GENESIS
+        return answers
+
+    # --- leases
+
+    def lease(self, service: str) -> Optional[Lease]:
+        rows = self._find("lease", f"{_LEASE} WHERE service = $1", service)
+        return _lease(rows[0]) if rows else None
+
+    def leases(self, now: float) -> Sequence[Lease]:
+        return [_lease(row) for row in self._ask(f"{_LEASE} WHERE expires > $1 ORDER BY service", now)]
+
+    def put_lease(self, lease: Lease) -> None:
+        self.put(
+            "lease",
+            "INSERT INTO lease VALUES ($1, $2, $3, $4) ON CONFLICT (service)"
+            " DO UPDATE SET holder = EXCLUDED.holder, token = EXCLUDED.token, expires = EXCLUDED.expires",
+            *(lease.service, lease.holder, lease.token, lease.expires),
+        )
+
+    # --- rollouts
+
+    def rollout(self, rollout_id: str) -> Optional[Rollout]:
+        rows = self._find("rollout", f"{_ROLLOUT} WHERE id = $1", rollout_id)
+        return self._as_rollout(rows[0]) if rows else None
+
+    def unfinished(self, service: str) -> Sequence[Rollout]:
+        if not service:
+            return self._rollouts(f"WHERE {IS_UNFINISHED} ORDER BY number")
+        # one at most, says its index; without an order there is no other index to be tempted by
+        rows = self._find("rollout", f"{_ROLLOUT} WHERE service = $1 AND {IS_UNFINISHED}", service)
+        return [self._as_rollout(row) for row in rows]
+
+    def last_rollouts(self, service: str, limit: int) -> Sequence[Rollout]:
+        where, values = _of_service(service)
+        return self._rollouts(f"WHERE {where} ORDER BY number DESC LIMIT ${len(values) + 1}", *values, limit)
+
+    def all_rollouts(self) -> Iterable[Rollout]:
+        last, found = "0", True
+        while found:
+            page = self._ask(f"{_ROLLOUT} WHERE number > $1 ORDER BY number LIMIT {_PAGE}", last)
+            yield from map(self._as_rollout, page)
+            found, last = bool(page), page[-1][-1] if page else last
+
+    def add_rollout(self, rollout: Rollout) -> None:
+        one = rollout
+        bodies = map(chain.canonical, (one.intent, one.progress, one.outcome))
+        self.put(
+            "rollout",
+            "INSERT INTO rollout (id, service, release, kind, state, token, opened_at, updated_at, intent, progress,"
+            " outcome, started_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+            *(one.id, one.service, one.release, one.kind, one.state, one.token, one.opened_at, one.updated_at),
+            *(*bodies, one.by),
+        )
+
+    def put_rollout(self, rollout: Rollout) -> None:
+        self.put(
+            "rollout",
+            "UPDATE rollout SET state = $1, token = $2, updated_at = $3, outcome = $4 WHERE id = $5",
+            *(rollout.state, rollout.token, rollout.updated_at, chain.canonical(rollout.outcome), rollout.id),
+        )
+
+    def put_progress(
+        self, rollout_id: str, service: str, progress: Mapping[str, object], token: int, now: float
+    ) -> bool:
+        saved = self._put_at_once(
+            "rollout",
+            "UPDATE rollout SET progress = $1, token = $2, updated_at = $3"
+            f" WHERE id = $4 AND service = $5 AND {IS_UNFINISHED}",
+            *(chain.canonical(progress), token, now, rollout_id, service),
+        )
+        return saved.count > 0
+
+    def _rollouts(self, where: str, *values: Value) -> List[Rollout]:
+        return [self._as_rollout(row) for row in self._ask(f"{_ROLLOUT} {where}", *values)]
+
+    # --- people's commands
+
+    def commands(self, service: str, after: int, rollout: str) -> Sequence[Command]:
+        where = "WHERE ($1 = '' OR service = $1) AND seq > $2 AND ($3 = '' OR rollout = $3) ORDER BY seq"
+        return [_command(row) for row in self._ask(f"{_COMMAND} {where}", service, after, rollout)]
+
+    def add_command(self, command: Command) -> Command:
+        # not a sequence: that would leave a gap behind a transaction that is rolled back
+        answer = self._put_at_once(
+            "command",
+            "WITH next AS (UPDATE layout SET commands = commands + 1 RETURNING commands)"
+            " INSERT INTO command (seq, service, command, said_by, reason, at, taken, rollout)"
+            " SELECT commands, $1, $2, $3, $4, $5::float8, $6::float8, $7 FROM next RETURNING seq",
+            *(command.service, command.command, command.by, command.reason, command.at, command.taken),
+            command.rollout,
+        )
+        return replace(command, seq=int(answer.rows[0][0]))
+
+    def take_commands(self, rollout: str, now: float) -> None:
+        self.put("command", "UPDATE command SET taken = $1 WHERE rollout = $2 AND taken IS NULL", now, rollout)
+
+    # --- the chain
+
+    def newest(self) -> Tuple[int, str]:
+        self.begin()
+        if self._newest is None:
+            rows = self._ask("SELECT seq, hash FROM entry ORDER BY seq DESC LIMIT 1")
+            self._newest = (int(rows[0][0]), rows[0][1]) if rows else (0, chain.GENESIS)
+        return self._newest
+
+    def add_entry(self, entry: Entry) -> None:
+        self.put(
+            "entry",
+            "INSERT INTO entry (seq, at, service, kind, actor, body, prev, hash)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            *(entry.seq, entry.at, entry.service, entry.kind, entry.actor, chain.canonical(entry.body)),
+            *(entry.prev, entry.hash),
+        )
+        self._newest = (entry.seq, entry.hash)
+
+    def entries(self, service: str, after: int, limit: int) -> Sequence[Entry]:
+        where, values = _of_service(service)
+        first, second = len(values) + 1, len(values) + 2
+        return self._entries(f"WHERE {where} AND seq > ${first} ORDER BY seq LIMIT ${second}", *values, after, limit)
+
+    def last_entries(self, service: str, limit: int) -> Sequence[Entry]:
+        where, values = _of_service(service)
+        return self._entries(f"WHERE {where} ORDER BY seq DESC LIMIT ${len(values) + 1}", *values, limit)
+
+    def all_entries(self) -> Iterable[Entry]:
+        last, found = 0, True
+        while found:
+            page = self._entries(f"WHERE seq > $1 ORDER BY seq LIMIT {_PAGE}", last)
+            yield from page
+            found, last = bool(page), page[-1].seq if page else last
+
+    def _entries(self, where: str, *values: Value) -> List[Entry]:
+        return [self._as_entry(row) for row in self._ask(f"{_ENTRY} {where}", *values)]
+
+    # --- triggers that were decided on, and small documents
+
+    def seen(self, service: str, trigger: str) -> Optional[str]:
+        rows = self._find("seen", "SELECT what FROM seen WHERE service = $1 AND trigger = $2", service, trigger)
+        return rows[0][0] if rows else None
+
+    def mark_seen(self, service: str, trigger: str, what: str, now: float) -> None:
+        self.put(
+            "seen",
+            "INSERT INTO seen VALUES ($1, $2, $3, $4) ON CONFLICT (service, trigger)"
+            " DO UPDATE SET what = EXCLUDED.what, at = EXCLUDED.at",
+            *(service, trigger, what, now),
+        )
+
+    def note(self, key: str) -> Mapping[str, object]:
+        return self._as_notes(self._find("note", "SELECT key, value FROM note WHERE key = $1", key)).get(key, {})
+
+    def put_note(self, key: str, value: Mapping[str, object]) -> None:
+        self.put(
+            "note",
+            "INSERT INTO note VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value",
+            *(key, chain.canonical(value)),
+        )
+
+    def notes(self, prefix: str) -> Mapping[str, Mapping[str, object]]:
+        sql = "SELECT key, value FROM note WHERE starts_with(key, $1) ORDER BY key"
+        return self._as_notes(self._find("note", sql, prefix))
+
+    def _as_notes(self, rows: Sequence[Row]) -> Dict[str, Mapping[str, object]]:
+        found: Dict[str, Mapping[str, object]] = {}
+        for key, text in rows:
+            try:
+                found[key] = chain.decode(text)
+            except ValueError as error:
+                raise self._unreadable(f"Note {key}", error) from error
+        return found
+
+    # --- the store itself
+
+    def time(self) -> float:
+        """The server's clock, as it was when the transaction began, and what has passed since."""
+        self.begin()
+        return self._ahead + time.monotonic()
+
+    def cut(self, seq: int, rollouts: Sequence[str], seen_before: float) -> None:
+        self.begin()
+        ids = json.dumps(list(rollouts))
+        self.put("entry", "DELETE FROM entry WHERE seq <= $1", seq)
+        for table, column in (("command", "rollout"), ("rollout", "id")):
+            self.put(table, f"DELETE FROM {table} WHERE {column} IN (SELECT json_array_elements_text($1::json))", ids)
+        self.put("seen", "DELETE FROM seen WHERE at < $1", seen_before)
+        self._newest = None
+
+    def _as_rollout(self, row: Row) -> Rollout:
+        try:
+            name, service, release, kind, state, token, opened, updated, *bodies, by, number = row
+            intent, progress, outcome = map(chain.decode, bodies)
+            times = float(opened), float(updated)
+            return Rollout(name, service, release, kind, state, int(token), *times, intent, progress, outcome, by)
+        except ValueError as error:
+            raise self._unreadable(f"Rollout {row[0]}", error) from error
+
+    def _as_entry(self, row: Row) -> Entry:
+        seq, at, service, kind, actor, body, prev, own = row
+        try:
+            entry = Entry(int(seq), float(at), service, kind, actor, chain.decode(body), prev, own)
+            if chain.canonical(entry.body) != body:
+                raise ValueError("its body is not written as the ledger writes")
+            return entry
+        except ValueError as error:
+            raise self._unreadable(f"Entry {seq}", error) from error
+
+    def _unreadable(self, what: str, error: Exception) -> StoreError:
+        return StoreError(
+            f"{self._where}: {what} was changed: it cannot be read ({error})",
+            mend="Restore a copy of the ledger, and find out who changed it",
+        )
+
+
+def _of_service(service: str) -> Tuple[str, Tuple[str, ...]]:
+    """A condition and its values; one that does not ask whether it applies, so that an index can be used."""
+    return ("service = $1", (service,)) if service else ("true", ())
+
+
+def _lease(row: Row) -> Lease:
+    service, holder, token, expires = row
+    return Lease(service, holder, int(token), float(expires))
+
+
+def _command(row: Row) -> Command:
+    seq, service, command, by, reason, at, taken, rollout = row
+    return Command(int(seq), service, command, by, reason, float(at), float(taken) if taken else None, rollout)
