@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import replace
+from functools import lru_cache
 from hashlib import sha256
-from typing import Dict, Iterable, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, Tuple
 
 from .._errors import OptionError
 from .model import OPEN, RETENTION, ROLLOUT, STATE, Entry, Rollout
@@ -27,6 +27,7 @@ _SECRET = re.compile(
     r"(password|passwd|passphrase|secret|token|authorization|bearer|api[-_]?key|private[-_]?key|cookie)$", re.I
 )
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_Where = Tuple[Any, ...]  # (where its parent is, its key or index); () is the whole: only an error needs it in words
 
 
 def canonical(value: object) -> str:
@@ -34,35 +35,57 @@ def canonical(value: object) -> str:
 
     OptionError names the first part that JSON cannot carry.
     """
-    return json.dumps(_plain(value, ""), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return written(_plain(value, ()))
 
 
-def _plain(value: object, where: str) -> object:
+# one encoder for all: making one costs as much as a text
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
+def written(value: object) -> str:
+    """As `canonical`, of what that wrote before and `decode` read: nothing in it has to be masked again."""
+    return _encode(value)
+
+
+def _plain(value: object, where: _Where) -> object:
+    if isinstance(value, str):
+        return _USERINFO.sub(MASK, value) if "://" in value else value
     if value is None or isinstance(value, (bool, int)):
         return value
-    if isinstance(value, str):
-        return _USERINFO.sub(MASK, value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):  # the check of a dict is the quick one
         return {_key(key, where): _member(key, member, where) for key, member in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(member, f"{where}[{index}]") for index, member in enumerate(value)]
-    raise OptionError(
-        f"The ledger cannot keep {where or 'this'}: it is of type {type(value).__name__}, which JSON does not know"
-    )
+        return [_plain(member, (where, index)) for index, member in enumerate(value)]
+    what = _named(where)
+    raise OptionError(f"The ledger cannot keep {what}: it is of type {type(value).__name__}, which JSON does not know")
 
 
-def _key(key: object, where: str) -> str:
+def _key(key: object, where: _Where) -> str:
     if not isinstance(key, str):
-        raise OptionError(f"The ledger cannot keep {where or 'this'}: its key {key!r} is not a string")
+        raise OptionError(f"The ledger cannot keep {_named(where)}: its key {key!r} is not a string")
     return key
 
 
-def _member(key: str, member: object, where: str) -> object:
-    if isinstance(member, str) and member and _SECRET.search(key):
+def _member(key: str, member: object, where: _Where) -> object:
+    if isinstance(member, str) and member and _is_secret(key):
         return MASK
-    return _plain(member, f"{where}.{key}" if where else key)
+    return _plain(member, (where, key))
+
+
+@lru_cache(maxsize=4096)
+def _is_secret(key: str) -> bool:
+    return _SECRET.search(key) is not None
+
+
+def _named(where: _Where) -> str:
+    """`where` as people write it: steps[0].places."""
+    names = ""
+    while where:
+        where, last = where
+        names = (f"[{last}]" if isinstance(last, int) else f".{last}") + names
+    return names.lstrip(".") or "this"
 
 
 def decode(text: str) -> Dict[str, object]:
@@ -75,21 +98,21 @@ def decode(text: str) -> Dict[str, object]:
 
 def digest(entry: Entry) -> str:
     """The hash that `entry` must have: hexadecimal SHA-256 over `prev` and the canonical JSON of the rest."""
-    rest = {
-        "seq": entry.seq,
-        "at": entry.at,
-        "service": entry.service,
-        "kind": entry.kind,
-        "actor": entry.actor,
-        "body": entry.body,
-    }
-    return sha256((entry.prev + canonical(rest)).encode("ascii", "backslashreplace")).hexdigest()
+    return _digest(entry, _plain(entry.body, ()))
+
+
+def _digest(entry: Entry, body: object) -> str:
+    """As `digest`, with the body as it is written."""
+    fields = {"seq": entry.seq, "at": entry.at, "service": entry.service, "kind": entry.kind, "actor": entry.actor}
+    rest = {**{name: _plain(value, ()) for name, value in fields.items()}, "body": body}
+    return sha256((entry.prev + written(rest)).encode("ascii", "backslashreplace")).hexdigest()
 
 
 def link(seq: int, prev: str, *, at: float, service: str, kind: str, actor: str, body: Mapping[str, object]) -> Entry:
     """The entry number `seq`, which follows the one with the hash `prev` (GENESIS for the first)."""
-    entry = Entry(seq, float(at), service, kind, actor, decode(canonical(body)), prev, "")
-    return replace(entry, hash=digest(entry))
+    kept = decode(canonical(body))
+    entry = Entry(seq, float(at), service, kind, actor, kept, prev, "")
+    return Entry(seq, entry.at, service, kind, actor, kept, prev, _digest(entry, kept))
 
 
 def base(entries: Sequence[Entry]) -> Tuple[int, str, Mapping[str, object]]:

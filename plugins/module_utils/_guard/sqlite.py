@@ -26,6 +26,7 @@ from .store import Rows, T
 
 MEMORY = ":memory:"
 VERSION = 2
+_CHECKPOINT = 4000  # pages (16 MiB): the fewer checkpoints, the fewer times a page that many decisions wrote is copied
 _IS_UNFINISHED = f"state IN {UNFINISHED!r}"
 _LAYOUT = f"""
 CREATE TABLE layout (version INTEGER NOT NULL);
@@ -55,7 +56,7 @@ CREATE TABLE seen (
     service TEXT NOT NULL, trigger TEXT NOT NULL, what TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (service, trigger))
     WITHOUT ROWID;
 
-CREATE TABLE note (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE note (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 _LEASE = "SELECT service, holder, token, expires FROM lease"
 _ROLLOUT = (
@@ -64,7 +65,8 @@ _ROLLOUT = (
 )
 _COMMAND = "SELECT seq, service, command, said_by, reason, at, taken, rollout FROM command"
 _ENTRY = "SELECT seq, at, service, kind, actor, body, prev, hash FROM entry"
-_OF_SERVICE = "(:service = '' OR service = :service)"
+# in its place, and not as a new row: it is rewritten at every decision
+_PUT_NOTE = "INSERT INTO note (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 
 # what SQLite says → what happened, and what to do; every version of it words these the same
 _FAILURES = (
@@ -80,6 +82,11 @@ _FAILURES = (
     ("Permission denied", "cannot be created here", "Name a path in a folder that this user may write to"),
     ("disk I/O", "could not be read or written (disk I/O error)", "Check the disk, its free space and its quota"),
 )
+
+
+def _of(service: str) -> str:
+    """The beginning of a WHERE; without the service where it stands for all, so that an index is used where it does."""
+    return "service = :service AND" if service else ""
 
 
 class _Rows:
@@ -111,10 +118,11 @@ class _Rows:
         return next(iter(self._rollouts("id = :key", {"key": rollout_id})), None)
 
     def unfinished(self, service: str) -> Sequence[Rollout]:
-        return self._rollouts(f"{_OF_SERVICE} AND {_IS_UNFINISHED} ORDER BY number", {"service": service})
+        return self._rollouts(f"{_of(service)} {_IS_UNFINISHED} ORDER BY number", {"service": service})
 
     def last_rollouts(self, service: str, limit: int) -> Sequence[Rollout]:
-        return self._rollouts(f"{_OF_SERVICE} ORDER BY number DESC LIMIT :limit", {"service": service, "limit": limit})
+        where = f"{_of(service)} 1 ORDER BY number DESC LIMIT :limit"
+        return self._rollouts(where, {"service": service, "limit": limit})
 
     def all_rollouts(self) -> Iterable[Rollout]:
         return self._rollouts("1 ORDER BY number", {})
@@ -150,7 +158,7 @@ class _Rows:
     # --- people's commands
 
     def commands(self, service: str, after: int, rollout: str) -> Sequence[Command]:
-        where = f"{_OF_SERVICE} AND seq > :after AND (:rollout = '' OR rollout = :rollout) ORDER BY seq"
+        where = f"{_of(service)} seq > :after AND (:rollout = '' OR rollout = :rollout) ORDER BY seq"
         values = {"service": service, "after": after, "rollout": rollout}
         return [Command(*row) for row in self._db.execute(f"{_COMMAND} WHERE {where}", values)]
 
@@ -173,16 +181,16 @@ class _Rows:
     def add_entry(self, entry: Entry) -> None:
         self._db.execute(
             "INSERT INTO entry (seq, at, service, kind, actor, body, prev, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (entry.seq, entry.at, entry.service, entry.kind, entry.actor, chain.canonical(entry.body))
+            (entry.seq, entry.at, entry.service, entry.kind, entry.actor, chain.written(entry.body))
             + (entry.prev, entry.hash),
         )
 
     def entries(self, service: str, after: int, limit: int) -> Sequence[Entry]:
-        where = f"WHERE {_OF_SERVICE} AND seq > :after ORDER BY seq LIMIT :limit"
+        where = f"WHERE {_of(service)} seq > :after ORDER BY seq LIMIT :limit"
         return self._entries(where, {"service": service, "after": after, "limit": limit})
 
     def last_entries(self, service: str, limit: int) -> Sequence[Entry]:
-        where = f"WHERE {_OF_SERVICE} ORDER BY seq DESC LIMIT :limit"
+        where = f"WHERE {_of(service)} 1 ORDER BY seq DESC LIMIT :limit"
         return self._entries(where, {"service": service, "limit": limit})
 
     def all_entries(self) -> Iterable[Entry]:
@@ -208,7 +216,7 @@ class _Rows:
         return self._as_note(key, row[0]) if row else {}
 
     def put_note(self, key: str, value: Mapping[str, object]) -> None:
-        self._db.execute("INSERT OR REPLACE INTO note (key, value) VALUES (?, ?)", (key, chain.canonical(value)))
+        self._db.execute(_PUT_NOTE, (key, chain.canonical(value)))
 
     def notes(self, prefix: str) -> Mapping[str, Mapping[str, object]]:
         rows = self._db.execute(
@@ -241,7 +249,7 @@ class _Rows:
         try:
             seq, at, service, kind, actor, body, prev, own = row
             entry = Entry(int(seq), float(at), str(service), str(kind), str(actor), chain.decode(body), str(prev), own)
-            if chain.canonical(entry.body) != body:
+            if chain.written(entry.body) != body:
                 raise ValueError("its body is not written as the ledger writes")
             return entry
         except (TypeError, ValueError) as error:
@@ -393,6 +401,7 @@ def _connect(path: str, busy_timeout: float) -> sqlite3.Connection:
     # mode=rw: a file that somebody removes in between is not silently begun anew
     db = sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=busy_timeout, isolation_level=None)
     db.execute("PRAGMA synchronous=FULL")
+    db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT}")
     return db
 
 
