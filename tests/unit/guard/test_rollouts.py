@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterator, Mapping, Tuple
 import pytest
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import (
+    GuardError,
     LeaseError,
     OptionError,
     RolloutError,
@@ -51,21 +52,22 @@ def due(ledger: SqliteLedger, now: float, on_interrupt: str = "undo") -> Tuple[s
 
 
 def test_the_intent_is_there_before_anything_changes(ledger: SqliteLedger) -> None:
-    rollout, lease = begun(ledger, intent={"before": {"web1": "1.0.0"}})
+    rollout, lease = begun(ledger, intent={"fleet": ["web1"], "before": {"web1": "1.0.0"}})
     stored = ledger.rollout(rollout.id)
-    assert stored is not None and stored.intent == {"before": {"web1": "1.0.0"}}
+    assert stored is not None and stored.intent == {"fleet": ["web1"], "before": {"web1": "1.0.0"}}
     assert (stored.state, stored.token, stored.by) == ("open", lease.token, "ada")
 
 
 def test_a_second_rollout_is_told_who_holds_the_service(ledger: SqliteLedger) -> None:
     begun(ledger)
-    with pytest.raises(LeaseError, match="run 1"):
+    with pytest.raises(GuardError, match="run 1") as caught:
         begun(ledger, now=101.0)
+    assert caught.value.details["decision"]["reason"] == "in_progress"
 
 
 def test_one_that_cannot_begin_gives_the_lease_back(ledger: SqliteLedger) -> None:
     begun(ledger)
-    with pytest.raises(RolloutError):
+    with pytest.raises(GuardError, match="is unfinished"):
         begun(ledger, now=GONE)  # the first is still unfinished
     assert ledger.holder("shop", GONE) is None
 
@@ -210,7 +212,9 @@ def test_a_long_rollout_is_read_back_to_its_beginning(ledger: SqliteLedger) -> N
 
 
 def test_a_rollout_that_only_watched_counts_what_it_began_to_take_back(ledger: SqliteLedger) -> None:
-    rollout, lease = begun(ledger, kind="watch", intent={"steps": [{"canary": ["web1", "web2", "web3"]}]})
+    rollout, lease = begun(
+        ledger, kind="watch", intent={"fleet": ["web1"], "steps": [{"canary": ["web1", "web2", "web3"]}]}
+    )
     assert list(rollouts.unresolved(ledger, rollout, {})) == []
     for place in ("web1", "web2"):
         body = {"rollout": rollout.id, "place": place, "state": "known_good"}

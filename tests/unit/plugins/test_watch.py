@@ -95,7 +95,7 @@ class World:
         )
 
     def begin(self, steps: int = 1) -> Tuple[Rollout, Lease]:
-        intent = {"steps": [{"index": index + 1} for index in range(steps)]}
+        intent = {"fleet": [*CANARY, *OLD], "steps": [{"index": index + 1} for index in range(steps)]}
         what = rollouts.Begin("shop", "2.0.0", "canary", intent)
         return rollouts.begin(self.ledger, what, holder="run 1", actor="ada", ttl=TTL, now=self.now)
 
