@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from typing import Any, Callable, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import DeliveryError, OptionError
@@ -21,11 +21,12 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._tell.message im
     message_of,
     unknown_facts,
 )
-from ansible_collections.selfheal.delivery.plugins.module_utils._tell.outbox import Document
+from ansible_collections.selfheal.delivery.plugins.module_utils._tell.outbox import Document, Letter
 from ansible_collections.selfheal.delivery.plugins.module_utils._tell.routes import Route, parse_channels
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import ControllerAction, Facts, now, plain
 
-LONGEST = 300.0
+LONGEST = 300.0  # seconds
+SHOWN = 5  # services that one warning names
 
 
 class ActionModule(ControllerAction):
@@ -116,7 +117,7 @@ def _nothing() -> Facts:
 def _told(report: Report) -> Facts:
     sent = [{**_about(one.channel, one.message), "reason": what.detail} for one, what in report.sent]
     kept = [
-        {**_about(one.channel, one.message), "reason": one.reason, "tries": one.tries, "due": _instant(one.due_at)}
+        {**_about(one.channel, one.message), "reason": one.reason, "tries": one.tries, "due": _when(one.due_at)}
         for one in report.kept
     ]
     dropped = [
@@ -138,13 +139,21 @@ def _about(channel: str, message: Message) -> Facts:
 
 def _warnings(report: Report) -> List[str]:
     """What a person at the terminal should know although nothing fails."""
-    kept = [f"{one.channel} was not told of {one.message.service}, and will be: {one.reason}" for one in report.kept]
+    kept: Dict[str, List[Letter]] = {}
+    for one in report.kept:
+        kept.setdefault(one.channel, []).append(one)
     lost = [f"{one.channel} will not be told of {one.service}: {one.reason}" for one in report.dropped]
-    return [*kept, *lost]
+    return [*(_waiting(name, letters) for name, letters in kept.items()), *lost]
 
 
-def _instant(at: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)) if at else "at the next run"
+def _waiting(channel: str, letters: Sequence[Letter]) -> str:
+    about = ", ".join(sorted({one.message.service for one in letters})[:SHOWN])
+    many = f" ({len(letters)} messages)" if len(letters) > 1 else ""
+    return f"{channel} was not told of {about}{many}, and will be: {letters[-1].reason}"
+
+
+def _when(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)) if at > now() else "at the next run"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -13,7 +13,8 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from .._errors import OptionError, nearest
 from .._guard.chain import canonical, decode
-from .._guard.model import OPEN, UNDONE, Rollout
+from .._guard.decision import ROLLBACK
+from .._guard.model import DONE, OPEN, UNDONE, UNRESOLVED, Rollout
 from .._guard.story import figures, story
 from .text import address, clean
 
@@ -220,26 +221,44 @@ def _derived(rollout: Optional[Rollout]) -> Dict[str, Any]:
     """What a rollout says of itself."""
     if rollout is None:
         return {}
-    outcome, before = rollout.outcome, rollout.intent.get("before")
-    bake = outcome.get("bake")
-    old = ", ".join(sorted({str(one) for one in before.values()})) if isinstance(before, Mapping) else ""
-    back = rollout.state not in (OPEN, "held", "done")
+    bake = rollout.outcome.get("bake")
+    old, new = _change(rollout)
     return {
-        "event": "started" if rollout.state == OPEN else rollout.state,
+        "event": _event(rollout),
         "service": rollout.service,
         "summary": _story(rollout),
-        "verdict": {**bake, "figures": _figures(outcome)} if isinstance(bake, Mapping) else None,
-        "from_release": rollout.release if back else old,
-        "to_release": (_back_on(outcome) or old) if back else rollout.release,
+        "verdict": {**bake, "figures": _figures(rollout.outcome)} if isinstance(bake, Mapping) else None,
+        "from_release": old,
+        "to_release": new,
         "outcome": " ".join(filter(None, (rollout.state, _verified(rollout)))).replace("_", " "),
         "rollout": rollout.id,
         "at": rollout.updated_at or None,
     }
 
 
+def _event(rollout: Rollout) -> str:
+    if rollout.state == OPEN:
+        return "started"
+    if rollout.outcome.get("given_up"):
+        return "unresolved"
+    return "rolled_back" if rollout.kind == ROLLBACK and rollout.state == DONE else rollout.state
+
+
+def _change(rollout: Rollout) -> Tuple[str, str]:
+    """From which release to which, as far as it is known."""
+    before = rollout.intent.get("before")
+    old = ", ".join(sorted({str(one) for one in before.values()})) if isinstance(before, Mapping) else ""
+    if rollout.kind not in (ROLLBACK, "canary", "watch"):
+        return "", ""  # a restart and the like change no release
+    if rollout.kind == ROLLBACK or rollout.state in (UNDONE, UNRESOLVED):
+        target = _back_on(rollout.outcome) or old
+        return ("" if rollout.release == target else rollout.release), target
+    return old, rollout.release
+
+
 def _story(rollout: Rollout) -> str:
     if rollout.state == OPEN:
-        return f"{rollout.service}: {rollout.release} is on its way"
+        return f"{rollout.service}: the {rollout.kind} of {rollout.release} has begun"
     try:
         return story(rollout)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
@@ -255,9 +274,14 @@ def _figures(outcome: Facts) -> str:
 
 
 def _back_on(outcome: Facts) -> str:
+    """The releases of the places that did go back."""
     places = outcome.get("places")
     results = places.values() if isinstance(places, Mapping) else ()
-    current = {str(one["current"]) for one in results if isinstance(one, Mapping) and one.get("current")}
+    current = {
+        str(one["current"])
+        for one in results
+        if isinstance(one, Mapping) and one.get("changed") and not one.get("failed") and one.get("current")
+    }
     return ", ".join(sorted(current))
 
 
@@ -276,7 +300,7 @@ def _settled(event: str, rollout: Optional[Rollout], given: Facts) -> bool:
 
 def _severity(event: str, rollout: Optional[Rollout]) -> str:
     """An undo that did not help, or could not be seen to, is worse than one that did."""
-    gone_back = event in ("undone", "rolled_back") and rollout is not None and rollout.state == UNDONE
+    gone_back = event in ("undone", "rolled_back") and rollout is not None
     return "error" if gone_back and not _settled(event, rollout, {}) else EVENTS[event]
 
 

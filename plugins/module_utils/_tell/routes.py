@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from typing import Dict, Iterable, List, Mapping, Sequence, Tuple
@@ -71,6 +72,11 @@ def _route(name: str, given: object, environment: Mapping[str, str]) -> Route:
         raise _wrong(name, f"has the type {word!r}, which there is not{nearest(word, TYPES)}", mend=_one_of(TYPES))
     channel = TYPES[kind]
     config = _config(name, channel, given, environment)
+    ca_path = config.get("ca_path")
+    if isinstance(ca_path, str) and not os.path.exists(ca_path):
+        raise _wrong(
+            name, f"has the ca_path {clean(ca_path, 200)!r}, where nothing is", mend="Name a file, or a folder"
+        )
     try:
         channel.check(config)
     except OptionError as error:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 import pytest
 from hypothesis import given
@@ -100,6 +100,37 @@ def test_each_state_of_a_rollout_is_an_event(
         assert dict(rows(message))["Release"] == change
         assert incident_action(message) == action
         assert message.dedup_key == "production/shop/5f2c81d09ab4"  # whatever state it is in
+
+
+RECOVERED = {"verified": {"verdict": "recovered"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "outcome", "event", "severity", "change", "action"),
+    [
+        (
+            "rollback",
+            "done",
+            {"verified": {"verdict": "recovered"}},
+            "rolled_back",
+            "warning",
+            "2.0.0 → 1.0.0",
+            "resolve",
+        ),
+        ("rollback", "done", {"places": BACK}, "rolled_back", "error", "2.0.0 → 1.0.0", "trigger"),
+        ("rollback", "unresolved", {"unresolved": ["web1"]}, "unresolved", "critical", "2.0.0 → 1.0.0", "trigger"),
+        ("rollback", "undone", {"given_up": True, "why": "x"}, "unresolved", "critical", "2.0.0 → 1.0.0", "trigger"),
+        ("rollback", "open", {}, "started", "info", "2.0.0 → 1.0.0", "trigger"),
+        ("action", "done", {}, "done", "info", None, "resolve"),
+        ("action", "undone", {"given_up": True, "why": "x"}, "unresolved", "critical", None, "trigger"),
+    ],
+)
+def test_a_rollback_and_another_action_have_events_too(
+    kind: str, state: str, outcome: Dict[str, Any], event: str, severity: str, change: Optional[str], action: str
+) -> None:
+    message = message_of({**rollout(state, **outcome), "kind": kind}, ident="msg_1", now=2000.0)
+    assert (message.event, message.severity, incident_action(message)) == (event, severity, action)
+    assert dict(rows(message)).get("Release") == change
 
 
 def test_the_callers_words_count_more_than_the_rollouts() -> None:

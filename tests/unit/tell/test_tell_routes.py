@@ -74,6 +74,7 @@ def test_a_secret_comes_from_the_environment_when_it_is_not_given() -> None:
         ({**MAIL, "to": ["b@example.org\nBcc: x@example.org"]}, "is not an e-mail address"),
         ({**MAIL, "port": 70000}, "an option port that is not a number"),
         ({**MAIL, "to": []}, "has no to"),
+        ({**MAIL, "ca_path": "/nowhere"}, "has the ca_path '/nowhere', where nothing is"),
         ({**MAIL, "validate_certs": "maybe"}, "that is not true or false"),
     ],
 )
