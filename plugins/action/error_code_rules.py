@@ -9,10 +9,9 @@ import os
 from typing import Any, Dict, List, Mapping, Optional
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.durable import make_folder, write_text
-from ansible_collections.selfheal.delivery.plugins.module_utils._codes.ask import METRIC
 from ansible_collections.selfheal.delivery.plugins.module_utils._codes.catalogue import load
 from ansible_collections.selfheal.delivery.plugins.module_utils._codes.generate import Paging, route, rules, runbooks
-from ansible_collections.selfheal.delivery.plugins.module_utils._codes.model import Catalogue
+from ansible_collections.selfheal.delivery.plugins.module_utils._codes.model import METRIC, Catalogue
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import ControllerAction, Facts
 

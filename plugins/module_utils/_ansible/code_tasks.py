@@ -7,11 +7,11 @@ from __future__ import annotations
 import time
 from typing import Dict, List, Mapping, Optional, Tuple
 
-from .._codes.ask import METRIC, Figures, Question, ask, no_figures
+from .._codes.ask import Figures, Question, ask, no_figures
 from .._codes.catalogue import load, read_text
 from .._codes.committed import NotInGit, committed
 from .._codes.lint import errors, lint
-from .._codes.model import WARNING, Alerting, Code, Problem
+from .._codes.model import METRIC, WARNING, Alerting, Code, Problem
 from .._codes.since import Since, Tally, judge_since
 from .._errors import OptionError
 from .._judge.model import INCONCLUSIVE, finite

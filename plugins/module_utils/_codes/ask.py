@@ -16,9 +16,9 @@ from .._sense.line import Line
 from .._sense.options import SourceOptions
 from .._sense.promapi import Api, range_of
 from .._sense.selector import Selector, parse_selector
+from .model import METRIC
 from .since import Tally, covered, gained
 
-METRIC = "app_errors_total"
 _COVER_POINTS = 600.0
 
 
@@ -70,20 +70,20 @@ def ask(options: SourceOptions, question: Question, now: float) -> Figures:
 
 
 def _figures(api: Api, options: SourceOptions, question: Question, now: float) -> Figures:
-    # the samples around the first begin lie before it, by up to a scrape interval and its delay
-    span = now - question.changed_at + question.before + options.window
-    gap = options.window
     stretches = question.stretches(now)
+    end, gap = stretches[1][1], options.window
+    # the sample before the first begin lies up to a scrape interval and its delay before it
+    span = end - question.changed_at + question.before + gap
     service = _of_service(parse_selector(question.metric), question)
-    errors = _lines(api, f"{service.narrowed('error_code', '=', question.code)}[{range_of(span)}]", options, now)
+    errors = _lines(api, f"{service.narrowed('error_code', '=', question.code)}[{range_of(span)}]", options, end)
     if question.total:
-        requests = _lines(api, f"{parse_selector(question.total)}[{range_of(span)}]", options, now)
-        exposures = [gained(requests, begin, end, gap=gap) for begin, end in stretches]
+        requests = _lines(api, f"{parse_selector(question.total)}[{range_of(span)}]", options, end)
+        exposures = [gained(requests, *stretch, gap=gap) for stretch in stretches]
     else:
         step = max(1.0, span / _COVER_POINTS)
-        seen = _lines(api, f"count({service})[{range_of(span)}:{range_of(step)}]", options, now)
-        exposures = [covered(seen[0].points if seen else (), step, begin, end) for begin, end in stretches]
-    counts = [gained(errors, begin, end, gap=gap) for begin, end in stretches]
+        seen = _lines(api, f"count({service})[{range_of(span)}:{range_of(step)}]", options, end)
+        exposures = [covered(seen[0].points if seen else (), step, *stretch) for stretch in stretches]
+    counts = [gained(errors, *stretch, gap=gap) for stretch in stretches]
     return Figures(
         tuple(Tally(count, exposure) for count, exposure in zip(counts, exposures)),
         _by_version(errors, stretches[1], gap),
@@ -95,8 +95,8 @@ def _of_service(metric: Selector, question: Question) -> Selector:
     return metric.narrowed("service", "=", question.service).narrowed("environment", "=", question.environment)
 
 
-def _lines(api: Api, expression: str, options: SourceOptions, now: float) -> Sequence[Line]:
-    result = api.query(expression, at=now, timeout=options.timeout)
+def _lines(api: Api, expression: str, options: SourceOptions, at: float) -> Sequence[Line]:
+    result = api.query(expression, at=at, timeout=options.timeout)
     if result.kind != "matrix":
         raise NoAnswer("query_error", f"{expression[:80]} gives no samples over time")
     return result.lines

@@ -14,8 +14,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from .._errors import OptionError, nearest
 from .._sense.selector import Selector, parse_selector
-from .ask import METRIC
-from .model import Catalogue, Code
+from .model import METRIC, Catalogue, Code
 
 ALERT = "ErrorCodeRaised"
 HEALER = "selfheal"

@@ -10,6 +10,7 @@ from typing import Dict, Mapping, Tuple
 
 from .._errors import OptionError, nearest
 
+METRIC = "app_errors_total"
 CODE = re.compile(r"[A-Z][A-Z0-9]{1,15}-[A-Z][A-Z0-9]{1,31}-[0-9]{3}")
 CLASSES = ("client", "server", "dependency", "config", "data", "capacity")
 SEVERITIES = ("critical", "error", "warning", "info")
