@@ -25,7 +25,6 @@ from .._errors import OptionError, StoreError
 from . import postgresql_failures
 from .postgresql_rows import IS_UNFINISHED, VERSION, Habit, PostgresqlRows
 from .postgresql_wire import (
-    LOCK_WITHIN,
     OLDEST,
     Failure,
     Statement,
@@ -84,7 +83,8 @@ class PostgresqlStore:
 
     `dsn` is a connection string or URL of libpq; `host`, `port`, `dbname`, `user` and `password` come before what it
     says, and libpq's own environment and files (PGPASSWORD, .pgpass, service files) after it. The schema with its
-    tables is made when it is missing, unless `create` is off.
+    tables is made when it is missing, unless `create` is off. `busy_timeout` is how long to wait for other controllers'
+    writes, in seconds; a server that does not answer is given up two seconds later.
     """
 
     def __init__(
@@ -98,6 +98,7 @@ class PostgresqlStore:
         password: str = "",
         schema: str = "selfheal",
         create: bool = True,
+        busy_timeout: float = 6.0,
     ) -> None:
         if not _IDENTIFIER.match(schema) or schema.startswith("pg_"):
             raise OptionError(
@@ -109,6 +110,7 @@ class PostgresqlStore:
         self._options = {**parsed(dsn), **{key: value for key, value in given.items() if value}}
         self.where = postgresql_failures.place(self._options, schema)
         self._schema = schema
+        self._patience = busy_timeout
         # all that is called by name in this schema, and nothing that another schema could put in its place
         self._path = f'pg_catalog, "{schema}", pg_temp'
         key = int.from_bytes(hashlib.sha256(f"selfheal.delivery {schema}".encode()).digest()[:8], "big", signed=True)
@@ -153,6 +155,8 @@ class PostgresqlStore:
             if rows.changed:
                 rows.begin()  # before COMMIT can go out: it may be another version's layout
                 self._number += 1
+                if self._number == 1:
+                    rows.put("writer", "DELETE FROM writer WHERE at < now() - interval '1 day'")
                 rows.put(
                     "writer",
                     "INSERT INTO writer VALUES ($1, $2, now())"
@@ -210,9 +214,12 @@ class PostgresqlStore:
     def _connected(self) -> Wire:
         if self._wire is None or self._wire.closed:
             self._wire = None
-            wire = connect(self._options)
-            with rolled_back(wire):
+            wire = connect(self._options, self._patience + 2)
+            try:
                 self._prepare(wire)
+            except BaseException:
+                wire.close()
+                raise
             self._wire = wire
         return self._wire
 
@@ -221,10 +228,11 @@ class PostgresqlStore:
         settings = {
             "search_path": self._path,
             "extra_float_digits": "1",
-            "lock_timeout": f"{LOCK_WITHIN}s",
-            "statement_timeout": f"{LOCK_WITHIN + 1}s",
+            # one after another, so that whoever gives up can say why (milliseconds)
+            "lock_timeout": f"{self._patience * 1000:.0f}",
+            "statement_timeout": f"{self._patience * 1000 + 1000:.0f}",
             # a controller that was stopped in the middle of a transaction must not stop all others
-            "idle_in_transaction_session_timeout": f"{LOCK_WITHIN - 2}s",
+            "idle_in_transaction_session_timeout": f"{self._patience * 600:.0f}",
         }
         ask = [("SELECT set_config($1, $2, false)", (encoded(name), encoded(to))) for name, to in settings.items()]
         durable = (

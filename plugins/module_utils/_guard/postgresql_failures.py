@@ -59,11 +59,11 @@ _WORDS = (
     ("translate host name", "cannot be found: its host name is unknown", "Check host, and the resolver"),
     ("resolve host", "cannot be found: its host name is unknown", "Check host, and the resolver"),
     ("Name or service", "cannot be found: its host name is unknown", "Check host, and the resolver"),
+    ("closed the connection", "closed the connection at once", f"Look at the server's log; {_NOTHING}"),
     ("timeout", "does not answer", f"Check the network on the way to it, host and port; {_NOTHING}"),
     ("SSL", "cannot be spoken to safely", "Check sslmode and the certificates"),
     ("certificate", "cannot be spoken to safely", "Check sslmode and the certificates"),
 )
-_SOON = ("starting up", "shutting down", "recovery mode", "refused", "No such file", "timeout", "not yet accepting")
 
 
 def place(options: Mapping[str, object], schema: str) -> str:
@@ -80,8 +80,8 @@ def passing(failure: Failure) -> bool:
 
 
 def may_come_back(failure: Failure) -> bool:
-    """The server may be there again in some seconds."""
-    return failure.lost or failure.state == "57P03" or any(word in failure.text for word in _SOON)
+    """The server may be there again in some seconds: it did not say no."""
+    return not failure.state or failure.state == "57P03"
 
 
 def told(failure: Failure, where: str) -> DeliveryError:

@@ -10,6 +10,7 @@ still has its end of the connection open.
 from __future__ import annotations
 
 import importlib.util
+import re
 import select
 import sys
 import time
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 OLDEST = 130000  # PostgreSQL 13: what is older gets no fixes any more
 CONNECT_WITHIN = 5  # seconds
-LOCK_WITHIN, ANSWER_WITHIN = 6, 8  # the server gives up in between, so that it can say why
 _DEFAULTS = {
     "connect_timeout": CONNECT_WITHIN,
     "client_encoding": "utf8",
@@ -33,7 +33,7 @@ _DEFAULTS = {
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
-    "tcp_user_timeout": ANSWER_WITHIN * 1000,  # milliseconds
+    "tcp_user_timeout": 8000,  # milliseconds
 }
 Value = Union[str, int, float, None]
 Statement = Tuple[str, Sequence[Optional[bytes]]]  # SQL, and its values as `encoded` makes them
@@ -63,15 +63,18 @@ class Answer:
 
 
 class Wire:
-    """An open connection. After a Failure that is `lost`, or anything raised in the middle of `ask`, it is closed."""
+    """An open connection, which has `within` seconds for each answer. After a Failure that is `lost`, or anything
+    raised in the middle of `ask`, it is closed.
+    """
 
-    def __init__(self, connection: psycopg.Connection[Tuple[object, ...]]) -> None:
+    def __init__(self, connection: psycopg.Connection[Tuple[object, ...]], within: float) -> None:
         self._connection = connection  # it owns the socket, and closes it when it is forgotten
         self._pq: PGconn = connection.pgconn
         self._pq.nonblocking = 1
         self._pq.enter_pipeline_mode()
         self._poll = select.poll()
         self._poll.register(self._pq.socket, select.POLLIN)
+        self._within = within
         self._names: Dict[str, bytes] = {}
         self._count = 0
 
@@ -86,7 +89,7 @@ class Wire:
     def close(self) -> None:
         self._connection.close()
 
-    def ask(self, statements: Sequence[Statement], within: float = ANSWER_WITHIN) -> List[Answer]:
+    def ask(self, statements: Sequence[Statement]) -> List[Answer]:
         """One answer for each of `statements`, in one round trip; when one fails, those after it are not done."""
         from psycopg import Error
 
@@ -94,7 +97,7 @@ class Wire:
             fresh: Dict[str, bytes] = {}
             wanted = [mine for sql, values in statements for mine in self._send(sql, values, fresh)]
             self._pq.pipeline_sync()
-            results = self._results(time.monotonic() + within, within)
+            results = self._results(time.monotonic() + self._within)
         except Failure:
             raise
         except BaseException as error:  # also when somebody stops us: an answer that is under way is never read
@@ -117,15 +120,15 @@ class Wire:
         self._pq.send_query_prepared(name, values)
         return wanted
 
-    def _results(self, deadline: float, within: float) -> List[PGresult]:
+    def _results(self, deadline: float) -> List[PGresult]:
         from psycopg.pq import ConnStatus, ExecStatus
 
         pq, results, failure = self._pq, [], None
         while True:
             while pq.flush():
-                self._wait(deadline, within, select.POLLIN | select.POLLOUT)
+                self._wait(deadline, select.POLLIN | select.POLLOUT)
             while pq.is_busy():
-                self._wait(deadline, within, select.POLLIN)
+                self._wait(deadline, select.POLLIN)
             result = pq.get_result()
             if result is not None and result.status == ExecStatus.PIPELINE_SYNC:
                 break
@@ -140,17 +143,17 @@ class Wire:
             raise failure
         return results
 
-    def _wait(self, deadline: float, within: float, events: int) -> None:
+    def _wait(self, deadline: float, events: int) -> None:
         left = deadline - time.monotonic()
         self._poll.modify(self._pq.socket, events)
         if left <= 0 or not self._poll.poll(left * 1000):
             self.close()
-            raise Failure(f"no answer within {within:g} s", lost=True, silent=True)
+            raise Failure(f"no answer within {self._within:g} s", lost=True, silent=True)
         self._pq.consume_input()
 
 
-def connect(options: Mapping[str, object]) -> Wire:
-    """A connection with the parameters of libpq in `options`; Failure when there is none to be had."""
+def connect(options: Mapping[str, object], within: float) -> Wire:
+    """A connection with the parameters of libpq in `options`, which has `within` seconds for each answer."""
     import psycopg
 
     given = {key: value for key, value in options.items() if value not in ("", None)}
@@ -161,7 +164,7 @@ def connect(options: Mapping[str, object]) -> Wire:
         connection = psycopg.connect("", **{**_DEFAULTS, **given})  # type: ignore[arg-type]
     except psycopg.Error as error:
         raise Failure(_without(_one_line(error), str(options.get("password") or ""))) from error
-    return Wire(connection)
+    return Wire(connection, within)
 
 
 def parsed(dsn: str) -> Dict[str, object]:
@@ -177,6 +180,8 @@ def parsed(dsn: str) -> Dict[str, object]:
         raise OptionError("The ledger's dsn cannot be understood", mend=mend) from None
     if any("@" in str(found.get(key) or "") for key in ("host", "port", "dbname")):
         raise OptionError("The ledger's dsn has an @ where none can be", mend=mend)
+    if not re.match(r"[0-9,]*\Z", str(found.get("port") or "")):
+        raise OptionError("The ledger's dsn has a port that is not a number", mend=mend)
     return found
 
 
