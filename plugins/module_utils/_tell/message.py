@@ -352,7 +352,7 @@ def _entry(value: object, secrets: Sequence[str]) -> str:
 def _links(value: object, secrets: Sequence[str]) -> Tuple[Tuple[str, str], ...]:
     """Each link is an address, or `{href, text}`; what is no link is left out."""
     links: List[Tuple[str, str]] = []
-    for one in value if isinstance(value, list) else []:
+    for one in value[: 4 * LINKS] if isinstance(value, list) else []:
         href, text = (one.get("href"), one.get("text")) if isinstance(one, Mapping) else (one, None)
         shown = address(href or "", LINK, secrets)
         if shown:

@@ -17,13 +17,14 @@ from .._guard.chain import MASK
 
 # controls, directions and joiners, halves of a character, private use, and every kind of line break
 _UNFIT = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+_MOST = 20_000  # characters that are looked at: nobody reads more, and whoever wrote them decides how many there are
 _SHORTEST_SECRET = 4  # anything shorter is found in every other word
 _SECRETS = (
     (re.compile(r"(?<=://)[^/@\s]+(?=@)"), MASK),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.+/=~-]{8,}"), rf"\1 {MASK}"),
     (
         re.compile(
-            r"(?i)([\w-]*(?:password|passwd|passphrase|secret|token|authorization|api[-_]?key|private[-_]?key"
+            r"(?i)((?:password|passwd|passphrase|secret|token|authorization|api[-_]?key|private[-_]?key"
             r"|routing[-_]?key|cookie)[\"']?\s*[=:]\s*[\"']?)(?!\s|bearer|basic)[^\s\"',;&]+"
         ),
         rf"\1{MASK}",
@@ -35,16 +36,27 @@ _SECRETS = (
 
 def clean(text: object, limit: int, secrets: Iterable[str] = ()) -> str:
     """`text` in one line of at most `limit` characters, with what looks like a secret, and every given one, masked."""
-    words = masked(str(text), secrets)
+    words = _without(str(text), secrets)
+    if len(words) > _MOST:
+        words = words[:_MOST].rpartition(" ")[0]  # not half of a secret
+    words = _unlike(words)
     fit = "".join(" " if unicodedata.category(letter) in _UNFIT else letter for letter in words)
     return shortened(masked(" ".join(fit.split()), secrets), limit)
 
 
 def masked(text: str, secrets: Iterable[str] = ()) -> str:
     """`text` without the given secrets, and without what has the form of one."""
+    return _unlike(_without(text, secrets))
+
+
+def _without(text: str, secrets: Iterable[str]) -> str:
     for secret in sorted(set(secrets), key=len, reverse=True):
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, MASK)
+    return text
+
+
+def _unlike(text: str) -> str:
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
     return text
@@ -69,11 +81,14 @@ def escaped(text: str, limit: int) -> str:
 
 def address(url: object, limit: int, secrets: Iterable[str] = ()) -> str:
     """`url` when it is a link that can be shown, without user and password; else nothing."""
-    text = masked(str(url).strip(), secrets)
+    text = str(url).strip()
+    if len(text) > limit:
+        return ""
+    text = masked(text, secrets)
     try:
         parts = urlsplit(text)
         shown = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         return ""
     unfit = any(unicodedata.category(letter) in _UNFIT or letter in " <>\"'|\\`" for letter in text)
-    return "" if unfit or not shown or len(text) > limit else text
+    return "" if unfit or not shown else text
