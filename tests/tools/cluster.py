@@ -83,11 +83,13 @@ class ControlPlane(Cluster):
         }
         super().__init__(folder, config)
 
-    def run(self) -> None:
-        """Start everything, and wait until pods can be scheduled."""
+    def run(self, *, nodes: bool = True) -> None:
+        """Start everything, and wait until pods can be scheduled; without `nodes` only the API server and its etcd."""
         self._write_credentials()
         self._start_etcd()
         self._start_apiserver()
+        if not nodes:
+            return
         alone = [f"--kubeconfig={self.kubeconfig}", "--leader-elect=false", "--secure-port=0"]
         self._start("kube-controller-manager", *alone, "--kube-api-qps=500", "--kube-api-burst=1000")
         self._start("kube-scheduler", *alone)
@@ -199,8 +201,10 @@ def _name(crd: str) -> str:
 
 
 @contextmanager
-def start(folder: Path, *, argo: bool = False, gateway: bool = False) -> Iterator[Cluster]:
+def start(folder: Path, *, nodes: bool = True, argo: bool = False, gateway: bool = False) -> Iterator[Cluster]:
     """A control plane with its logs and data in `folder`; gone at the end, and after a `kill -9` of this process.
+
+    Without `nodes`, only an API server: objects are kept, and nothing is done about them.
 
     With $SELFHEAL_TEST_KUBECONFIG nothing is started: its cluster must have whatever the tests want, and pods that
     live by the stages of `tests/testbed/kwok` (kwokctl makes such clusters).
@@ -209,7 +213,7 @@ def start(folder: Path, *, argo: bool = False, gateway: bool = False) -> Iterato
     cluster = Cluster(folder, _flattened(Path(own))) if own else ControlPlane(folder)
     try:
         if isinstance(cluster, ControlPlane):
-            cluster.run()
+            cluster.run(nodes=nodes)
         if gateway:
             cluster.add_gateway()
         if argo:

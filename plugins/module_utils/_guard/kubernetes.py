@@ -37,7 +37,8 @@ _OWN_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 _LONGEST_NAME = 63  # of a label's value
 _REQUEST_TIMEOUT = 10.0  # seconds: a decision cannot wait as long as a release
 _PATIENCE = 10.0  # seconds that a transaction is begun again while others are faster
-_PAUSE = (0.002, 0.05)  # seconds before it is: up to the first number after one conflict, twice as long after each more
+_PAUSE = 0.02  # seconds before it is, at most
+_LONGEST_TURNS = 1.0  # seconds that the others are given, at most
 _ORPHAN = 3600.0  # seconds after which an object that no head names is left over from a crash
 _CACHED = 32  # segments
 _CLOCK_ERROR = 2.0  # seconds; the API server's Date has whole ones
@@ -96,6 +97,7 @@ class KubernetesStore:
         self._patience, self._sleep = patience, sleep
         self._api = Api(access)
         self._uid = ""
+        self._number, self._last, self._turns = 0, 0.0, 0.0
         self._ahead: Optional[float] = None  # seconds that the server's clock is ahead of ours
         self._cache: Dict[str, str] = {}
         self._uid = (self._begin() if create and self._find() is None else self._head()).uid
@@ -117,10 +119,11 @@ class KubernetesStore:
             head = self._head()
             with suppress(_Moved):
                 return work(self._rows(head, _Writing(self, head)))
-            self._pause(1, until)
+            self._in_time(1, until)
 
     def write(self, work: Callable[[Rows], T]) -> T:
-        until, tries = self._until(), 0
+        self._let_others()
+        until, tries, began = self._until(), 0, time.monotonic()
         head = self._head()
         written = _Writing(self, head)
         while True:
@@ -133,8 +136,10 @@ class KubernetesStore:
                 fresh = self._publish(head, new, rows, written, until) if new else None
                 if fresh is None:
                     written.remove_unused(rows)
+                    if new:
+                        self._wrote(head, (time.monotonic() - began) / tries)
                     return result
-                self._pause(tries, until)
+                self._in_time(tries, until)
             except _Moved:
                 fresh = self._head()
             except BaseException:
@@ -162,7 +167,7 @@ class KubernetesStore:
 
     def _replace(self, head: Head, body: Mapping[str, Any], transaction: str, until: float) -> Optional[Head]:
         """As `_publish`. An answer that was lost is found out by the transaction's id in the head that is there now."""
-        number, tries = head.counters.transactions + 1, 0
+        number = head.counters.transactions + 1
         while True:
             doubt: Optional[PlaceError] = None
             try:
@@ -174,6 +179,7 @@ class KubernetesStore:
                 if not _may_be_done(error):
                     raise self._failed(error) from error
                 doubt = error
+            self._sleep(random.uniform(0, _PAUSE))
             fresh = self._head_after(doubt)
             if fresh.version != head.version:
                 wrote = fresh.wrote(number, transaction)
@@ -181,10 +187,8 @@ class KubernetesStore:
                     raise self._unknown(doubt or "more than 256 others came after it")
                 return None if wrote else fresh
             # it did not arrive, or not yet: the same again, and only one of the two can be taken
-            tries += 1
             if time.monotonic() > until:
                 raise self._unknown(doubt or "the API server sees a conflict where there is none")
-            self._pause(tries, until)
 
     def _head_after(self, doubt: Optional[PlaceError]) -> Head:
         try:
@@ -194,18 +198,28 @@ class KubernetesStore:
                 raise
             raise self._unknown(doubt) from error
 
+    def _let_others(self) -> None:
+        """Wait, after a transaction of ours, about as long as those need that came in between: else who was first once
+        is first again, and somebody starves."""
+        if self._turns and time.monotonic() - self._last < 1.0:
+            self._sleep(random.uniform(0, self._turns))
+
+    def _wrote(self, head: Head, seconds: float) -> None:
+        """Remember our place among the transactions; this one took so many seconds, without those in vain."""
+        number = head.counters.transactions + 1
+        others = number - self._number - 1 if self._number else 0
+        self._number, self._last, self._turns = number, time.monotonic(), min(_LONGEST_TURNS, others * seconds)
+
     def _until(self) -> float:
         return time.monotonic() + self._patience
 
-    def _pause(self, tries: int, until: float) -> None:
+    def _in_time(self, tries: int, until: float) -> None:
         if time.monotonic() > until:
             raise StoreError(
                 f"The ledger's {self.where} was changed by others {tries} times in {self._patience:g} s while this was"
                 " tried; nothing was written",
                 mend="Try again; when it happens often, keep the ledger in PostgreSQL",
             )
-        first, longest = _PAUSE
-        self._sleep(random.uniform(0, min(longest, first * 2**tries)))
 
     # --- the head
 

@@ -18,11 +18,12 @@ from .model import UNFINISHED, Command, Entry, Lease, Rollout
 
 # bytes of text
 _BODY = 4 * 1024  # an intent, progress, outcome or note above this is a part of its own
-_SEGMENT = 512 * 1024  # what one segment is filled to
+_SEGMENT = 1024 * 1024  # what one segment is filled to
+_MERGED = 16  # segments, each smaller than half of that, are merged when there are so many
 # a section above the first number is moved into segments, but for the newest rows, of the second size
-_ENTRIES = (96 * 1024, 24 * 1024)
-_CLOSED = (128 * 1024, 32 * 1024)
-_SEEN = (64 * 1024, 16 * 1024)
+_ENTRIES = (40 * 1024, 10 * 1024)
+_CLOSED = (24 * 1024, 6 * 1024)
+_SEEN = (24 * 1024, 6 * 1024)
 
 _BODIES = ("intent", "progress", "outcome")
 _KEYS: Mapping[str, Tuple[str, ...]] = {
@@ -32,6 +33,7 @@ _KEYS: Mapping[str, Tuple[str, ...]] = {
     "notes": ("key",),
     "seen": ("service", "trigger"),
     "segments": ("number",),
+    "entries": ("seq",),
 }
 _TEXTS: Mapping[str, str] = {
     "leases": "service holder",
@@ -47,10 +49,11 @@ _NUMBERS: Mapping[str, str] = {
     "commands": "seq at",
     "notes": "",
     "seen": "at",
-    "segments": "number first last commands seen_from",
+    "segments": "number bytes first last commands seen_from",
 }
 
-Table = Dict[Tuple[object, ...], Row]
+Key = Tuple[object, ...]
+Table = Dict[Key, Row]
 
 
 class Parts(Protocol):
@@ -70,6 +73,7 @@ class HeadRows:
         self._head, self._parts, self._clock, self._where = head, parts, clock, where
         self._counters = head.counters
         self._tables: Dict[str, Table] = {}
+        self._written: Dict[str, Dict[Key, str]] = {}  # the lines of those rows
         self._lines: Optional[List[str]] = None  # of the entries
         self._changed: Set[str] = set()
         self.was_cut = False
@@ -78,18 +82,31 @@ class HeadRows:
     def _table(self, section: str) -> Table:
         if section not in self._tables:
             where = f"{self._where}, key {section!r}"
-            rows = rows_of(self._head.texts[section], where)
+            text = self._head.texts[section]
+            rows = rows_of(text, where)
             for number, row in enumerate(rows, 1):
                 if not _sound(section, row):
                     raise corrupt(where, f"line {number} is not written as the ledger writes")
-            self._tables[section] = {tuple(row[name] for name in _KEYS[section]): row for row in rows}
+            self._tables[section] = {_key(section, row): row for row in rows}
+            if len(self._tables[section]) < len(rows):
+                raise corrupt(where, "two lines say the same thing")
+            self._written[section] = dict(zip(self._tables[section], text.split("\n") if text else ()))
             self.named_before |= {name for row in rows for name in _named(row)}
         return self._tables[section]
 
     def _put(self, section: str, row: Row) -> None:
         _refuse_broken(row)
-        self._table(section)[tuple(row[name] for name in _KEYS[section])] = row
+        key = _key(section, row)
+        self._table(section)[key] = row
+        self._written[section][key] = line(row)
         self._changed.add(section)
+
+    def _drop(self, section: str, rows: Iterable[Row]) -> None:
+        for row in rows:
+            key = _key(section, row)
+            self._table(section).pop(key)
+            self._written[section].pop(key)
+            self._changed.add(section)
 
     def _segments(self) -> List[Row]:
         """What the head knows of each, oldest first."""
@@ -218,7 +235,7 @@ class HeadRows:
         return {name for table in self._tables.values() for row in table.values() for name in _named(row)}
 
     def all_named(self) -> Set[str]:
-        for section in _KEYS:
+        for section in _TEXTS:
             self._table(section)
         return self.named()
 
@@ -355,20 +372,13 @@ class HeadRows:
         if len(kept) < len(self._entry_lines()):
             self._lines = kept
             self._changed.add("entries")
-        self._leave("rollouts", lambda row: row["id"] not in gone)
-        self._leave("commands", lambda row: row["rollout"] not in gone)
-        self._leave("seen", lambda row: row["at"] >= seen_before)
+        self._drop("rollouts", [row for row in self._here("") if row["id"] in gone])
+        self._drop("commands", [row for row in self._table("commands").values() if row["rollout"] in gone])
+        self._drop("seen", [row for row in self._table("seen").values() if row["at"] < seen_before])
         for index in self._segments():
             doomed = any(may_have(index["rollouts"], name) for name in gone)
             if 0 < index["first"] <= seq or doomed or (index["seen"] and index["seen_from"] < seen_before):
                 self._cut_segment(index, seq, gone, seen_before)
-
-    def _leave(self, section: str, wanted: Callable[[Row], bool]) -> None:
-        before = self._table(section)
-        after = {key: row for key, row in before.items() if wanted(row)}
-        if len(after) < len(before):
-            self._tables[section] = after
-            self._changed.add(section)
 
     def _cut_segment(self, index: Row, seq: int, gone: Set[str], seen_before: float) -> None:
         before = self._segment(index)
@@ -380,7 +390,7 @@ class HeadRows:
         )
         if after == before:
             return
-        self._leave("segments", lambda row: row["number"] != index["number"])
+        self._drop("segments", [index])
         if after:
             self._put_segment(after, int(index["number"]))
 
@@ -397,26 +407,47 @@ class HeadRows:
         return Head(self._head.about, texts, self._counters, self._head.recent)
 
     def _lines_of(self, section: str) -> List[str]:
-        if section == "entries":
-            return self._entry_lines()
-        return [line(row) for row in self._table(section).values()]
+        return self._entry_lines() if section == "entries" else list(self._written[section].values())
 
     def _spill(self) -> None:
         entries, closed, seen = self._old_entries(), self._old_rollouts(), self._old_seen()
         rows = [("entries", row) for row in entries] + [("seen", row) for row in seen]
-        for row in closed:
-            self._tables["rollouts"].pop((row["id"],))
-            rows.append(("rollouts", self._inlined(row)))
-            rows += [("commands", said) for said in self._table("commands").values() if said["rollout"] == row["id"]]
-        self._leave("commands", lambda said: said["rollout"] not in {row["id"] for row in closed})
-        for filled in _filled(rows):
+        rows += [("rollouts", self._inlined(row)) for row in closed]
+        gone = {row["id"] for row in closed}
+        said = [row for row in self._table("commands").values() if row["rollout"] in gone] if gone else []
+        self._drop("rollouts", closed)
+        self._drop("commands", said)
+        self._drop("seen", seen)
+        for filled in _filled([*rows, *(("commands", row) for row in said)]):
             self._counters = replace(self._counters, segments=self._counters.segments + 1)
             self._put_segment(filled, self._counters.segments)
+        if "segments" in self._changed:
+            self._merge()
+
+    def _merge(self) -> None:
+        """Make one of the newest segments when many are small: the head's list of them stays short."""
+        small: List[Row] = []
+        for index in reversed(self._segments()):
+            if index["bytes"] >= _SEGMENT // 2:
+                break
+            small.insert(0, index)
+        if len(small) < _MERGED:
+            return
+        latest: Dict[Key, Tuple[str, Row]] = {}
+        for index in small:
+            segment = self._segment(index)
+            for kind, rows in vars(segment).items():
+                latest.update(((kind, *_key(kind, row)), (kind, row)) for row in rows)
+        self._drop("segments", small)
+        filled = list(_filled(latest.values()))
+        for index, segment in zip(small[-len(filled) :], filled):
+            self._put_segment(segment, int(index["number"]))
 
     def _put_segment(self, segment: Segment, number: int) -> None:
         first = segment.entries[0]["seq"] if segment.entries else 0
-        ref = self._parts.keep("segment", segment.text(), f"The ledger's segment from entry {first} on")
-        self._put("segments", segment.index(ref, number))
+        text = segment.text()
+        ref = self._parts.keep("segment", text, f"The ledger's segment from entry {first} on")
+        self._put("segments", {**segment.index(ref, number), "bytes": len(text)})
 
     def _inlined(self, row: Row) -> Row:
         """The row with everything in it: a closed rollout's bodies go where it goes."""
@@ -435,16 +466,21 @@ class HeadRows:
         if "rollouts" not in self._changed:
             return []
         closed = [row for row in self._here("") if row["state"] not in UNFINISHED]
-        return closed[: _old([line(row) for row in closed], *_CLOSED)]
+        return closed[: _old(self._lines_for("rollouts", closed), *_CLOSED)]
 
     def _old_seen(self) -> List[Row]:
         if "seen" not in self._changed:
             return []
         rows = sorted(self._table("seen").values(), key=lambda row: float(row["at"]))
-        old = rows[: _old([line(row) for row in rows], *_SEEN)]
-        for row in old:
-            self._tables["seen"].pop((row["service"], row["trigger"]))
-        return old
+        return rows[: _old(self._lines_for("seen", rows), *_SEEN)]
+
+    def _lines_for(self, section: str, rows: Iterable[Row]) -> List[str]:
+        written = self._written[section]
+        return [written[_key(section, row)] for row in rows]
+
+
+def _key(section: str, row: Row) -> Key:
+    return tuple(row[name] for name in _KEYS[section])
 
 
 def _sound(section: str, row: Row) -> bool:
