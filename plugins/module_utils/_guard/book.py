@@ -8,7 +8,7 @@ Nothing here knows which store it is, and no store knows what its rows mean; so 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple, TypeVar
+from typing import Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple, Type, TypeVar, Union
 
 from .._errors import OptionError, RolloutError, StoreError
 from . import chain, retention, rules
@@ -37,7 +37,11 @@ from .policy import GuardPolicy, View, decide, mark
 from .store import Rows, Store
 
 T = TypeVar("T")
+R = TypeVar("R", Memory, Fleet)
 Note = Mapping[str, object]
+Remembered = Union[Memory, Fleet]
+# by key, what was made of the very note that a store gave out or took last: reading it costs more than deciding by it
+Known = Dict[str, Tuple[Note, Remembered]]
 
 _MEMORY = "memory:"  # + service, or nothing for the fleet's
 _COUNTERS = "counters:"  # + service
@@ -48,8 +52,9 @@ WATCHDOG = "watchdog"  # when the alert pipeline's Watchdog was seen last
 class Pen:
     """Writes entries in one transaction, and with them what they change in the guard's memory."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, known: Known) -> None:
         self.rows = rows
+        self._known = known
         self._newest: Optional[Tuple[int, str]] = None
         self._memories: Dict[str, Memory] = {}
         self._fleet: Optional[Fleet] = None
@@ -69,21 +74,35 @@ class Pen:
             before = self.memory(entry.service)
             after = self._memories[entry.service] = fold(before, entry)
             if after != before:
-                self._changed[_MEMORY + entry.service] = after.as_dict()
+                self._learn(_MEMORY + entry.service, after)
         before_all = self.fleet()
         self._fleet = fold_fleet(before_all, entry)
         if self._fleet != before_all:
-            self._changed[_MEMORY] = self._fleet.as_dict()
+            self._learn(_MEMORY, self._fleet)
+
+    def _learn(self, key: str, what: Remembered) -> None:
+        note = what.as_dict()
+        self._changed[key] = note
+        self._known[key] = note, what
 
     def memory(self, service: str) -> Memory:
         if service not in self._memories:
-            self._memories[service] = Memory.of(self.rows.note(_MEMORY + service))
+            self._memories[service] = self._recall(_MEMORY + service, Memory)
         return self._memories[service]
 
     def fleet(self) -> Fleet:
         if self._fleet is None:
-            self._fleet = Fleet.of(self.rows.note(_MEMORY))
+            self._fleet = self._recall(_MEMORY, Fleet)
         return self._fleet
+
+    def _recall(self, key: str, kind: Type[R]) -> R:
+        note = self.rows.note(key)
+        known, what = self._known.get(key, (None, None))
+        if known is note and isinstance(what, kind):
+            return what
+        read = kind.of(note)
+        self._known[key] = note, read
+        return read
 
     def count(self, service: str, steps: Mapping[str, float], latest: Optional[Mapping[str, float]] = None) -> None:
         """Add `steps` to the service's counters, and set those in `latest`; they are not in the chain."""
@@ -107,6 +126,7 @@ class Book:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._known: Known = {}
 
     # --- leases
 
@@ -257,7 +277,7 @@ class Book:
             return self._write(lambda pen: _decided(pen, request, policy, now, clock)[0])
 
         def work(rows: Rows) -> Decision:
-            return decide(policy, request, _view(Pen(rows), request, policy, now, clock), now)
+            return decide(policy, request, _view(Pen(rows, self._known), request, policy, now, clock), now)
 
         return self._store.read(work)
 
@@ -270,10 +290,10 @@ class Book:
         return self._write(work)
 
     def memory(self, service: str) -> Memory:
-        return self._store.read(lambda rows: Pen(rows).memory(service))
+        return self._store.read(lambda rows: Pen(rows, self._known).memory(service))
 
     def fleet(self) -> Fleet:
-        return self._store.read(lambda rows: Pen(rows).fleet())
+        return self._store.read(lambda rows: Pen(rows, self._known).fleet())
 
     def services(self) -> Sequence[str]:
         names = self._store.read(lambda rows: [key[len(_MEMORY) :] for key in rows.notes(_MEMORY)])
@@ -298,7 +318,7 @@ class Book:
         rules.own_note(key, (_MEMORY, _COUNTERS, _CLOCKS))
 
         def work(pen: Pen) -> Note:
-            changed = change(pen.rows.note(key))
+            changed = chain.decode(chain.canonical(change(pen.rows.note(key))))
             pen.keep(key, changed)
             return changed
 
@@ -360,7 +380,7 @@ class Book:
 
     def _write(self, work: Callable[[Pen], T]) -> T:
         def whole(rows: Rows) -> T:
-            pen = Pen(rows)
+            pen = Pen(rows, self._known)
             result = work(pen)
             pen.done()
             return result

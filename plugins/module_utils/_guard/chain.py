@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, Tuple
@@ -98,21 +99,22 @@ def decode(text: str) -> Dict[str, object]:
 
 def digest(entry: Entry) -> str:
     """The hash that `entry` must have: hexadecimal SHA-256 over `prev` and the canonical JSON of the rest."""
-    return _digest(entry, _plain(entry.body, ()))
+    return _digest(entry, canonical(entry.body))
 
 
-def _digest(entry: Entry, body: object) -> str:
-    """As `digest`, with the body as it is written."""
-    fields = {"seq": entry.seq, "at": entry.at, "service": entry.service, "kind": entry.kind, "actor": entry.actor}
-    rest = {**{name: _plain(value, ()) for name, value in fields.items()}, "body": body}
-    return sha256((entry.prev + written(rest)).encode("ascii", "backslashreplace")).hexdigest()
+def _digest(entry: Entry, body: str) -> str:
+    """As `digest`; the body is written in its place among the sorted keys, and not a second time."""
+    before = canonical({"actor": entry.actor, "at": entry.at})
+    after = canonical({"kind": entry.kind, "seq": entry.seq, "service": entry.service})
+    text = f'{entry.prev}{before[:-1]},"body":{body},{after[1:]}'
+    return sha256(text.encode("ascii", "backslashreplace")).hexdigest()
 
 
 def link(seq: int, prev: str, *, at: float, service: str, kind: str, actor: str, body: Mapping[str, object]) -> Entry:
     """The entry number `seq`, which follows the one with the hash `prev` (GENESIS for the first)."""
-    kept = decode(canonical(body))
-    entry = Entry(seq, float(at), service, kind, actor, kept, prev, "")
-    return Entry(seq, entry.at, service, kind, actor, kept, prev, _digest(entry, kept))
+    text = canonical(body)
+    entry = Entry(seq, float(at), service, kind, actor, decode(text), prev, "")
+    return replace(entry, hash=_digest(entry, text))
 
 
 def base(entries: Sequence[Entry]) -> Tuple[int, str, Mapping[str, object]]:

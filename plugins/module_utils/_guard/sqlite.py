@@ -15,7 +15,7 @@ import stat
 import tempfile
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from typing import Callable, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import quote
 
 from .._errors import OptionError, StoreError
@@ -95,6 +95,8 @@ class _Rows:
     def __init__(self, db: sqlite3.Connection, path: str) -> None:
         self._db = db
         self._path = path
+        # by key, as it was read or written last: as long as its text is the same, it need not be read again
+        self._notes: Dict[str, Tuple[str, Mapping[str, object]]] = {}
 
     # --- leases
 
@@ -213,10 +215,18 @@ class _Rows:
 
     def note(self, key: str) -> Mapping[str, object]:
         row = self._db.execute("SELECT value FROM note WHERE key = ?", (key,)).fetchone()
-        return self._as_note(key, row[0]) if row else {}
+        if row is None:
+            return {}
+        text, note = self._notes.get(key, ("", {}))
+        if text != row[0]:
+            note = self._as_note(key, row[0])
+            self._notes[key] = (row[0], note)
+        return note
 
     def put_note(self, key: str, value: Mapping[str, object]) -> None:
-        self._db.execute(_PUT_NOTE, (key, chain.canonical(value)))
+        text = chain.written(value)
+        self._db.execute(_PUT_NOTE, (key, text))
+        self._notes[key] = (text, value)
 
     def notes(self, prefix: str) -> Mapping[str, Mapping[str, object]]:
         rows = self._db.execute(

@@ -90,7 +90,8 @@ class Rows(Protocol):
     def note(self, key: str) -> Mapping[str, object]:
         """A small document, or {}. `memory:<service>` is what the guard remembers; others are not in the chain."""
 
-    def put_note(self, key: str, value: Mapping[str, object]) -> None: ...
+    def put_note(self, key: str, value: Mapping[str, object]) -> None:
+        """Keep it as it is: it is JSON already, and nobody changes it any more."""
 
     def notes(self, prefix: str) -> Mapping[str, Mapping[str, object]]:
         """Every document whose key begins so, by key."""
