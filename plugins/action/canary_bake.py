@@ -22,20 +22,26 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._errors import (
     OptionError,
     StoreError,
 )
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard import rollouts
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision import ROLLBACK
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.keeper import LeaseKeeper
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Rollout
-from ansible_collections.selfheal.delivery.plugins.module_utils._judge.bake import HELD, HOLD, UNDO, BakeReport
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.policy import parse_guard
+from ansible_collections.selfheal.delivery.plugins.module_utils._judge.bake import HELD, HOLD, PROMOTE, UNDO, BakeReport
+from ansible_collections.selfheal.delivery.plugins.module_utils._judge.confirm import SLOTS
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.history import with_history
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.model import Absent
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.spec import Policy, parse_policy
 from ansible_collections.selfheal.delivery.plugins.module_utils._sense.ask import Asked, asked
 from ansible_collections.selfheal.delivery.plugins.module_utils._sense.model import Sample
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
-    LEASE,
     LEASE_TTL,
     SERVICE,
     ControllerAction,
     Facts,
+    actor,
+    clock,
     lease_from,
     now,
     places_of,
@@ -51,6 +57,7 @@ from ansible_collections.selfheal.delivery.plugins.plugin_utils._watch import (
     Scene,
     Taker,
     Watch,
+    confirm,
     verify,
 )
 
@@ -62,20 +69,28 @@ class ActionModule(ControllerAction):
     SPEC = {
         **SERVICE,
         **LEDGER,
-        **LEASE,
-        "phase": {"type": "str", "choices": ["bake", "look", "verify"], "default": "bake"},
+        "lease": {"type": "dict"},
+        "rollout": {"type": "str"},
+        "phase": {"type": "str", "choices": ["bake", "look", "verify", "confirm"], "default": "bake"},
         "group": {"type": "str", "required": True},
         "release": {"type": "str", "required": True},
         "step": {"type": "dict", "default": {}},
         "policy": {"type": "dict", "required": True},
+        "guard": {"type": "dict", "default": {}},
         "lease_ttl": {"type": "float", "default": LEASE_TTL},
         "results": {"type": "dict", "default": {}},
+        "confirm_window": {"type": "float", "default": 120.0},
     }
-    REQUIRED_IF = (("phase", "bake", ("step",)), ("phase", "look", ("step",)))
+    REQUIRED_IF = (
+        ("phase", "bake", ("step", "lease", "rollout")),
+        ("phase", "look", ("step", "lease", "rollout")),
+        ("phase", "verify", ("lease", "rollout")),
+    )
 
     def act(self, options: Facts, task_vars: Facts) -> Facts:
         policy = parse_policy(plain(options["policy"]), options["service"])
-        if self.checking:
+        confirms = options["phase"] == "confirm"  # which only reads, so that a rehearsal asks as well
+        if self.checking and not confirms:
             return {
                 "changed": False,
                 "next": "promote",
@@ -83,13 +98,12 @@ class ActionModule(ControllerAction):
                 "reason": "check",
                 "msg": _would(options, policy),
             }
-        if options["phase"] == "verify" and not _went_back(options):
-            return {"changed": False, "verdict": "recovered", "reason": "no place was changed"}
         try:
             return self._looked(options, policy, task_vars)
         except Exception as error:  # whatever it was: a task that fails here would strand every place but the first
             display.vvv(traceback.format_exc())
-            broke = {"changed": False, "next": UNDO, "verdict": "inconclusive", "reason": "error"}
+            unknown = {"confirmed": None} if confirms else {"next": UNDO}
+            broke = {"changed": False, **unknown, "verdict": "inconclusive", "reason": "error"}
             if isinstance(error, DeliveryError):
                 return {**broke, "msg": error.message}
             # the text of an unexpected error may hold anything, also a URL with a password
@@ -97,6 +111,8 @@ class ActionModule(ControllerAction):
 
     def _looked(self, options: Facts, policy: Policy, task_vars: Facts) -> Facts:
         places = places_of(options["group"], task_vars)
+        window = options["confirm_window"]
+        past = (window, window / SLOTS) if options["phase"] == "confirm" else (HISTORY, HISTORY_STEP)
         with ExitStack() as stack:
             ledger = stack.enter_context(closing(ledger_from(options)))
             hands = Hands(ledger, (), say=_say, page=display.warning, ttl=options["lease_ttl"])
@@ -104,15 +120,17 @@ class ActionModule(ControllerAction):
                 listers = listers_of(options["group"], policy, places, task_vars)
                 crowd = Crowd(listers, options["release"], _say, switched=_switched(policy))
                 crowd.cast()
-                takers, pasts = self._crowd_sources(policy, crowd, stack, task_vars)
+                takers, pasts = self._crowd_sources(policy, crowd, stack, task_vars, past)
                 hands = replace(hands, takers=takers, pasts=pasts, cast=crowd.cast)
             else:
                 targets = targets_of(options["service"], options["group"], places, task_vars)
-                takers, pasts = self._sources(asked(policy, targets), stack, task_vars)
+                takers, pasts = self._sources(asked(policy, targets), stack, task_vars, past)
                 hands = replace(hands, takers=takers, pasts=pasts)
-            return self._watch(options, policy, hands)
+            if options["phase"] == "confirm":
+                return _confirmed(hands, policy, [pod for arm in hands.cast() for pod in arm] if hands.cast else places)
+            return self._watch(options, policy, hands, task_vars)
 
-    def _watch(self, options: Facts, policy: Policy, hands: Hands) -> Facts:
+    def _watch(self, options: Facts, policy: Policy, hands: Hands, task_vars: Facts) -> Facts:
         try:
             rollout = hands.ledger.rollout(options["rollout"])
         except StoreError:
@@ -120,20 +138,29 @@ class ActionModule(ControllerAction):
                 raise
             rollout = None
         if options["phase"] == "verify":
-            with LeaseKeeper(lambda: ledger_from(options), lease_from(options["lease"]), ttl=hands.ttl):
-                back = hands.cast()[1] if hands.cast else _went_back(options)
-                report = verify(hands, policy, back, _levels(rollout))
-            return {"changed": False, **report.as_dict()}
+            return self._verify(options, policy, hands, rollout)
         if rollout is None:
             raise OptionError(f"there is no rollout {options['rollout']!r} in the ledger", mend="Begin it first")
-        return self._bake(options, policy, hands, rollout)
+        return self._bake(options, policy, hands, rollout, task_vars)
 
-    def _bake(self, options: Facts, policy: Policy, hands: Hands, rollout: Rollout) -> Facts:
+    def _verify(self, options: Facts, policy: Policy, hands: Hands, rollout: Rollout | None) -> Facts:
+        went_back = _went_back(options["results"], rollout)
+        if not went_back:
+            return {"changed": False, "verdict": "recovered", "reason": "no place was changed"}
+        levels = _levels(rollout)
+        if rollout is not None and rollout.kind == ROLLBACK:
+            levels = _passed_levels(hands.ledger, rollout.service)
+        with LeaseKeeper(lambda: ledger_from(options), lease_from(options["lease"]), ttl=hands.ttl):
+            back = hands.cast()[1] if hands.cast else went_back
+            report = verify(hands, policy, back, levels)
+        return {"changed": False, **report.as_dict()}
+
+    def _bake(self, options: Facts, policy: Policy, hands: Hands, rollout: Rollout, task_vars: Facts) -> Facts:
         step = plain(options["step"])
         scene = Scene(int(step["index"]), *_arms(hands, step), _routed(policy, step))
         judged, note = policy, ""
         if not scene.baseline:
-            judged, note = with_history(policy, _passed_levels(hands, rollout))
+            judged, note = with_history(policy, _passed_levels(hands.ledger, rollout.service))
             hands.say(f"{policy.service}: no old place is left to compare with; {note}")
         try:
             watch = Watch(hands, judged, rollout, lease_from(options["lease"]), scene)
@@ -146,18 +173,21 @@ class ActionModule(ControllerAction):
                 "reason": "lease_lost",
                 "msg": error.message,
             }
-        return {"changed": False, **_result(report, policy), "took": watch.took, "note": note}
+        denied = _denied(options, hands, rollout, actor(task_vars)) if report.action == PROMOTE else ""
+        return {"changed": False, **_result(report, policy, denied), "took": watch.took, "note": note}
 
-    def _sources(self, asks: Sequence[Asked], stack: ExitStack, task_vars: Facts) -> Tuple[List[Taker], List[Past]]:
+    def _sources(
+        self, asks: Sequence[Asked], stack: ExitStack, task_vars: Facts, past: Tuple[float, float]
+    ) -> Tuple[List[Taker], List[Past]]:
         """Measure from here, or from the gate host that this task is delegated to, which remembers nothing."""
         if self._connection.transport != "local":
             return [partial(self._from_gate, ask, task_vars) for ask in asks], []
         samplers = [stack.enter_context(ask.sampler()) for ask in asks]
-        pasts: List[Past] = [partial(sampler.history, HISTORY, HISTORY_STEP) for sampler in samplers]
+        pasts: List[Past] = [partial(sampler.history, *past) for sampler in samplers]
         return [sampler.sample for sampler in samplers], pasts
 
     def _crowd_sources(
-        self, policy: Policy, crowd: Crowd, stack: ExitStack, task_vars: Facts
+        self, policy: Policy, crowd: Crowd, stack: ExitStack, task_vars: Facts, past: Tuple[float, float]
     ) -> Tuple[List[Taker], List[Past]]:
         """The same for pods, who are others at each look."""
         sources = [CrowdSource(policy, index, crowd) for index in range(len(asked(policy, crowd.targets())))]
@@ -165,7 +195,7 @@ class ActionModule(ControllerAction):
             return [partial(self._crowd_from_gate, source, task_vars) for source in sources], []
         for source in sources:
             stack.enter_context(closing(source))
-        pasts: List[Past] = [partial(source.history, HISTORY, HISTORY_STEP) for source in sources]
+        pasts: List[Past] = [partial(source.history, *past) for source in sources]
         return [source.sample for source in sources], pasts
 
     def _crowd_from_gate(self, source: CrowdSource, task_vars: Facts) -> Sample:
@@ -189,9 +219,24 @@ def _say(line: str) -> None:
     display.display(line, stderr=True)
 
 
-def _result(report: BakeReport, policy: Policy) -> Facts:
+def _denied(options: Facts, hands: Hands, rollout: Rollout, who: str) -> str:
+    """Why a rollout whose gates passed may not go on, or ''. What a person promoted is not asked about."""
+    if any(said.command == "promote" for said in hands.ledger.commands(rollout=rollout.id)):
+        return ""
+    policy = parse_guard(plain(options["guard"]), rollout.service)
+    try:
+        decision = hands.ledger.check(rollouts.widening(rollout, who), policy, now=now(), clock=clock())
+    except StoreError as error:
+        return f"the guard cannot be asked: {error.message}"
+    return "" if decision.allowed else decision.message
+
+
+def _result(report: BakeReport, policy: Policy, denied: str = "") -> Facts:
     result = {**report.as_dict(), "next": report.action, "msg": report.message or report.reason}
-    if report.action == HOLD or report.phase == HELD:
+    if denied:
+        # its gates stay passed: the next look asks the guard again, and goes on when it may
+        result.update(next=HOLD, reason="guard", msg=f"its gates passed, but it may not go on: {denied}")
+    if result["next"] == HOLD or report.phase == HELD:
         result["hold_until"] = now() + policy.bake.hold_deadline
     return result
 
@@ -203,15 +248,25 @@ def _levels(rollout: Rollout | None) -> Dict[str, float]:
     return {str(gate): float(level) for gate, level in levels.items()} if isinstance(levels, Mapping) else {}
 
 
-def _passed_levels(hands: Hands, rollout: Rollout) -> Dict[str, float]:
+def _passed_levels(ledger: Ledger, service: str) -> Dict[str, float]:
     """The service's own history: what each gate showed when a bake last passed."""
-    for earlier in hands.ledger.last_rollouts(rollout.service):
+    for earlier in ledger.last_rollouts(service):
         bake = earlier.outcome.get("bake") if earlier.state == "done" else None
         gates = bake.get("gates") if isinstance(bake, Mapping) else None
         if isinstance(gates, Sequence):
             values = {str(gate["gate"]): gate.get("value") for gate in gates if isinstance(gate, Mapping)}
             return {gate: float(value) for gate, value in values.items() if isinstance(value, (int, float))}
     return {}
+
+
+def _confirmed(hands: Hands, policy: Policy, places: Sequence[str]) -> Facts:
+    try:
+        levels = _passed_levels(hands.ledger, policy.service)
+    except StoreError as error:
+        hands.say(f"the ledger cannot be read, so that the policy's limits alone are asked: {error.what}")
+        levels = {}
+    answer = confirm(hands, policy, places, levels)
+    return {"changed": False, **answer.as_dict(), "msg": f"{policy.service}: {answer.told}"}
 
 
 def _arms(hands: Hands, step: Mapping[str, Any]) -> Tuple[Tuple[str, ...], Tuple[str, ...]]:
@@ -245,7 +300,9 @@ def _would(options: Facts, policy: Policy) -> str:
     return f"would watch {gates} on {', '.join(places)} for {policy.bake.min_bake:g}s and more"
 
 
-def _went_back(options: Facts) -> List[str]:
-    """The places that were changed back, from what the way back gave by place."""
-    results: Mapping[str, Any] = options["results"]
-    return [place for place, one in results.items() if one and one.get("changed") and not one.get("failed")]
+def _went_back(results: Mapping[str, Any], rollout: Rollout | None) -> List[str]:
+    """The places that are back, from what the way back gave by place: changed now, or where a rollback has pinned."""
+    before = rollout.intent.get("before") if rollout is not None and rollout.kind == ROLLBACK else None
+    pinned: Mapping[str, Any] = before if isinstance(before, Mapping) else {}
+    told = {place: one for place, one in results.items() if one and not one.get("failed")}
+    return [p for p, one in told.items() if one.get("changed") or (p in pinned and one.get("current") == pinned[p])]

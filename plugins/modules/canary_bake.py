@@ -68,8 +68,11 @@ options:
       - V(bake) watches O(step) until it is decided.
       - V(look) takes a single look at a held rollout.
       - V(verify) watches the places that went back, until it is known whether their gates are good again.
+      - V(confirm) asks whether the service is bad now, on all its places, before somebody acts on what a trigger says. A
+        source that remembers is asked about O(confirm_window) and answers at once; another, or a gate host, takes looks,
+        for C(verify_for) at most.
     type: str
-    choices: [bake, look, verify]
+    choices: [bake, look, verify, confirm]
     default: bake
   step:
     description: The step, as M(selfheal.delivery.canary_plan) returned it. Required for O(phase=bake).
@@ -82,6 +85,10 @@ options:
         nothing to verify.
     type: dict
     default: {}
+  confirm_window:
+    description: How many seconds back a source is asked for O(phase=confirm). Of these, the newest that can tell decide.
+    type: float
+    default: 120.0
   policy:
     description: The policy of the service, one value of C(delivery_services).
     type: dict
@@ -93,13 +100,11 @@ options:
     type: dict
     default: {}
   rollout:
-    description: The id of the rollout.
+    description: The id of the rollout. Required but for O(phase=confirm).
     type: str
-    required: true
   lease:
-    description: The lease under which the rollout was begun or taken.
+    description: The lease under which the rollout was begun or taken. Required but for O(phase=confirm).
     type: dict
-    required: true
   lease_ttl:
     description: How many seconds the lease outlives the last look.
     type: float
@@ -135,6 +140,16 @@ verdict:
   returned: success
   type: str
   sample: fail
+confirmed:
+  description: Whether the service is bad. V(null) where nobody can tell, such as with a source that is down.
+  returned: for O(phase=confirm)
+  type: bool
+  sample: true
+level:
+  description: The worst of what was measured, as a multiple of its limit.
+  returned: for O(phase=confirm)
+  type: float
+  sample: 9.7
 next:
   description: What the caller does next, V(promote), V(undo), V(hold), or V(stop) where somebody else has taken over.
   returned: for O(phase=bake) and O(phase=look)
