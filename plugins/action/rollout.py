@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import asdict
-from typing import Any, Callable, Dict, Mapping
+from typing import Any, Callable, Dict, Mapping, Sequence
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import GuardError, RolloutError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import rollouts
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision import ROLLBACK
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import (
+    DONE,
     UNDONE,
     UNRESOLVED,
     Lease,
@@ -21,6 +23,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model imp
 )
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.policy import GuardPolicy, parse_guard
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.story import story
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._pauses import pauses_of, told
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     LEASE_TTL,
     ControllerAction,
@@ -40,13 +43,14 @@ class ActionModule(ControllerAction):
 
     SPEC = {
         **LEDGER,
-        "state": {"type": "str", "required": True, "choices": ["begun", "taken", "closed", "due"]},
+        "state": {"type": "str", "required": True, "choices": ["begun", "taken", "closed", "given_up", "due"]},
         "service": {"type": "str", "default": ""},
         "release": {"type": "str", "default": ""},
         "kind": {"type": "str", "choices": ["canary", "watch"], "default": "canary"},
         "intent": {"type": "dict", "default": {}},
         "guard": {"type": "dict", "default": {}},
         "rollout": {"type": "str", "default": ""},
+        "why": {"type": "str"},
         "lease": {"type": "dict", "default": {}},
         "lease_ttl": {"type": "float", "default": LEASE_TTL},
         "outcome": {"type": "str", "choices": ["done", "undone", "held"], "default": "done"},
@@ -57,6 +61,7 @@ class ActionModule(ControllerAction):
     REQUIRED_IF = (
         ("state", "begun", ("service", "release", "intent")),
         ("state", "taken", ("rollout",)),
+        ("state", "given_up", ("rollout", "why")),
         ("state", "closed", ("rollout", "lease", "outcome")),
     )
 
@@ -67,6 +72,7 @@ class ActionModule(ControllerAction):
             "begun": self._begin,
             "taken": self._take,
             "closed": self._close,
+            "given_up": self._give_up,
         }
         return todo[options["state"]](options, actor(task_vars))
 
@@ -106,30 +112,55 @@ class ActionModule(ControllerAction):
         with closing(ledger_from(options)) as ledger:
             rollout = _known(ledger, options["rollout"])
             if state == UNDONE:
-                for by_place in ("places", "deployed"):
-                    told = facts.get(by_place) or {}
-                    facts[by_place] = {place: _told(result) for place, result in told.items() if result}
-                stuck = rollouts.unresolved(ledger, rollout, facts["places"])
-                has_way_back = plain(rollout.intent.get("before") or {})
-                facts["left"] = [place for place in stuck if place not in has_way_back]
-                facts["unresolved"] = [
-                    place for place in stuck if place in has_way_back and place not in options["forget"]
-                ]
-                state = UNRESOLVED if facts["unresolved"] else UNDONE
+                state = _counted(ledger, rollout, facts, options["forget"])
             lease = lease_from(options["lease"])
             closed = rollouts.close(ledger, lease, rollout.id, state=state, outcome=facts, actor=who, now=now())
         return {"changed": True, "outcome": closed.state, "rollout": _fact(closed), "msg": story(closed)}
 
+    def _give_up(self, options: Facts, who: str) -> Facts:
+        with closing(ledger_from(options)) as ledger:
+            if self.checking:
+                given = _known(ledger, options["rollout"])
+                return {"changed": True, "rollout": _fact(given), "msg": "nothing was recorded: this is check mode"}
+            closed = rollouts.give_up(
+                ledger,
+                options["rollout"],
+                options["why"],
+                holder=holder(),
+                actor=who,
+                ttl=options["lease_ttl"],
+                now=now(),
+            )
+        told = story(closed)
+        return {"changed": True, "outcome": closed.state, "rollout": _fact(closed), "msg": told, "warnings": [told]}
+
     def _due(self, options: Facts, task_vars: Facts) -> Facts:
         with closing(ledger_from(options)) as ledger:
             found = rollouts.find(ledger, on_interrupt=options["on_interrupt"], now=now(), service=options["service"])
+            paused = told(pauses_of(ledger, options["service"], now()))
         here = [one for one in found if options["service"] or _is_here(one.rollout.service, task_vars)]
         due = [{"action": one.action, "why": one.why, "rollout": _fact(one.rollout)} for one in here]
         elsewhere = sorted({one.rollout.service for one in found if one not in here})
-        told = (
+        not_here = (
             f"unfinished, but not of this inventory: {', '.join(elsewhere)}. Reconcile with the inventory it began with"
         )
-        return {"changed": False, "due": due, **({"warnings": [told]} if elsewhere else {})}
+        warnings = [*paused, *[not_here] * bool(elsewhere)]
+        return {"changed": False, "due": due, **({"warnings": warnings} if warnings else {})}
+
+
+def _counted(ledger: Ledger, rollout: Rollout, facts: Facts, forget: Sequence[str]) -> str:
+    """How the way back ended; `facts` get every place accounted for."""
+    for by_place in ("places", "deployed"):
+        told = facts.get(by_place) or {}
+        facts[by_place] = {place: _told(result) for place, result in told.items() if result}
+    stuck = rollouts.unresolved(ledger, rollout, facts["places"])
+    has_way_back = plain(rollout.intent.get("before") or {})
+    without = plain(rollout.intent.get("left") or []) if rollout.kind == ROLLBACK else stuck
+    facts["left"] = [place for place in without if place not in has_way_back]
+    facts["unresolved"] = [place for place in stuck if place in has_way_back and place not in forget]
+    if facts["unresolved"]:
+        return UNRESOLVED
+    return DONE if rollout.kind == ROLLBACK else UNDONE
 
 
 def _is_here(service: str, task_vars: Mapping[str, Any]) -> bool:

@@ -52,10 +52,11 @@ options:
         when an earlier rollout is unfinished.
       - V(taken) takes an unfinished O(rollout) over from a controller that is gone, under a higher fencing token.
       - V(closed) records the O(outcome) and gives the lease back.
+      - V(given_up) closes an unfinished rollback, or action of a playbook, as it is, when its controller is gone.
       - V(due) changes nothing. It tells what has to happen with unfinished rollouts.
     type: str
     required: true
-    choices: [begun, taken, closed, due]
+    choices: [begun, taken, closed, given_up, due]
   service:
     description:
       - The service as the ledger knows it, environment and name. With O(state=due), empty means every service.
@@ -81,9 +82,12 @@ options:
     type: dict
     default: {}
   rollout:
-    description: The id of the rollout. Required for O(state=taken) and O(state=closed).
+    description: The id of the rollout. Required for O(state=taken), O(state=closed) and O(state=given_up).
     type: str
     default: ""
+  why:
+    description: Why nothing more is done for it. Required for O(state=given_up).
+    type: str
   lease:
     description: The lease under which the rollout was begun or taken. Required for O(state=closed).
     type: dict
@@ -95,7 +99,8 @@ options:
   outcome:
     description:
       - How the rollout ended.
-      - V(undone) is recorded as C(unresolved) when O(facts) leave places that were changed and did not go back.
+      - V(undone) is recorded as C(unresolved) when O(facts) leave places that were changed and did not go back. Of a
+        rollback it is recorded as V(done), when every place is where it was to go.
     type: str
     choices: [done, undone, held]
     default: done
@@ -153,8 +158,9 @@ lease:
   sample: {service: production/shop, holder: "ci@runner-3 pid 4711", token: 7, expires: 1795251653.8}
 due:
   description: >-
-    Unfinished rollouts, oldest first, each with C(action) (V(undo), V(continue) or V(wait)) and C(why). Without
-    O(service), those whose services are in this inventory, with its C(delivery_environment), and a warning for others.
+    Unfinished rollouts, oldest first, each with C(action) (V(undo), V(continue), V(wait) or V(close)) and C(why).
+    Without O(service), those whose services are in this inventory, with its C(delivery_environment), and a warning for
+    others.
   returned: for O(state=due)
   type: list
   elements: dict

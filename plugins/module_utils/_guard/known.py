@@ -7,9 +7,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
+from .decision import ROLLBACK
 from .ledger import Ledger
 from .model import DONE, UNDONE, Rollout
 
+DEPLOYS = ("canary", "watch")  # the kinds of rollout that judge a release; the others act on one
 _ROLLOUTS = 200
 _ENTRIES = 1000
 # what a place told when the release was promoted there, and what restores it where the place has forgotten
@@ -38,10 +40,10 @@ def last_known_good(ledger: Ledger, service: str) -> Optional[KnownGood]:
     """By the newest rollout that was done and whose release no later one found bad; None when there is none."""
     bad: Set[str] = set()
     for rollout in ledger.last_rollouts(service, _ROLLOUTS):
-        if rollout.state == DONE and rollout.release not in bad:
+        if _passed(rollout) and rollout.release not in bad:
             kept = _recorded(ledger, rollout)
             return KnownGood(service, rollout.release, rollout.id, rollout.updated_at, rollout.by, kept)
-        if rollout.state == UNDONE and _failed(rollout):
+        if _failed(rollout):
             bad.add(rollout.release)
     return None
 
@@ -49,11 +51,20 @@ def last_known_good(ledger: Ledger, service: str) -> Optional[KnownGood]:
 def found_bad(ledger: Ledger, service: str, release: str) -> Optional[str]:
     """Why the service's gates failed this release when it was tried last, or None when they did not."""
     for rollout in ledger.last_rollouts(service, _ROLLOUTS):
-        if rollout.release == release and rollout.state == DONE:
+        if rollout.release == release and _passed(rollout):
             return None
-        if rollout.release == release and rollout.state == UNDONE and _failed(rollout):
-            return str(rollout.outcome.get("why") or "its gates failed")
+        if rollout.release == release and _failed(rollout):
+            return str(rollout.outcome.get("why") or rollout.intent.get("why") or "its gates failed")
     return None
+
+
+def rolled_back(ledger: Ledger, service: str) -> List[str]:
+    """The releases that were found bad and have not passed since: none of them is ever gone back to."""
+    judged: Dict[str, bool] = {}
+    for rollout in ledger.last_rollouts(service, _ROLLOUTS):
+        if _passed(rollout) or _failed(rollout):
+            judged.setdefault(rollout.release, _failed(rollout))
+    return sorted(release for release, bad in judged.items() if bad)
 
 
 def kept_template(
@@ -77,8 +88,19 @@ def known_services(ledger: Ledger) -> List[str]:
     return sorted({rollout.service for rollout in ledger.last_rollouts("", _ROLLOUTS)})
 
 
+def _passed(rollout: Rollout) -> bool:
+    return rollout.state == DONE and rollout.kind in DEPLOYS
+
+
 def _failed(rollout: Rollout) -> bool:
-    """By the verdict of the play that undid it, or by the one that was recorded before its controller died."""
+    """By the verdict of the play that undid it, or by the one that was recorded before its controller died.
+
+    To roll a release back is to find it bad, from the moment of the intent on, whatever becomes of that rollback.
+    """
+    if rollout.kind == ROLLBACK:
+        return True
+    if rollout.kind not in DEPLOYS or rollout.state != UNDONE:
+        return False
     told, kept = rollout.outcome.get("bake"), rollout.progress.get("bake")
     if isinstance(told, Mapping) and told.get("verdict") == "fail":
         return True

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import List, Mapping, Optional, Sequence, Tuple
 
 from .._errors import GuardError, LeaseError, OptionError
-from .decision import PIPELINE, PROMOTE, Clock, Request, Situation, Trigger
+from .decision import PIPELINE, PROMOTE, ROLLBACK, Clock, Request, Situation, Trigger
 from .decision import ROLLOUT as WANTED
 from .ledger import Ledger
 from .model import DONE, HELD, OPEN, UNDONE, UNRESOLVED, Entry, Lease, Rollout
@@ -21,6 +21,10 @@ from .policy import GuardPolicy, parse_guard
 UNDO = "undo"
 CONTINUE = "continue"
 WAIT = "wait"
+CLOSE = "close"  # as it is: nobody may, or can, do more for it
+
+ACTION = "action"  # a kind of rollout: something that a playbook of somebody's own does, between two tasks of ours
+NOBODY_KNOWS = "its controller is gone, and nobody knows whether it was done"
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Finding:
     """An unfinished rollout and what has to happen with it, with the reason in words."""
 
     rollout: Rollout
-    action: str  # undo | continue | wait
+    action: str  # undo | continue | wait | close
     why: str
 
 
@@ -101,10 +105,24 @@ def take_over(
         ledger.release(lease, now)
         raise LeaseError(f"rollout {rollout_id} is already {rollout.state}", service=rollout.service)
     try:
-        return ledger.set_state(lease, rollout_id, OPEN, {}, actor, now), lease
+        taken = ledger.set_state(lease, rollout_id, OPEN, {}, actor, now)
+        if rollout.kind in (ROLLBACK, ACTION):
+            # a person's word is for one try: what fails again waits for another one
+            said = ledger.commands(rollout=rollout_id)
+            heard = {**rollout.progress, "heard": said[-1].seq if said else 0}
+            ledger.save_progress(lease, rollout_id, heard, now)
+        return taken, lease
     except Exception:
         ledger.release(lease, now)
         raise
+
+
+def give_up(ledger: Ledger, rollout_id: str, why: str, *, holder: str, actor: str, ttl: float, now: float) -> Rollout:
+    """Close an unfinished rollback or action as it is, whose controller is gone; exactly once, by the lease."""
+    left = ledger.rollout(rollout_id)
+    _taken, lease = take_over(ledger, rollout_id, holder=holder, actor=actor, ttl=ttl, now=now)
+    outcome = {**(left.outcome if left else {}), "why": why, "given_up": True}
+    return close(ledger, lease, rollout_id, state=UNDONE, outcome=outcome, actor=actor, now=now)
 
 
 def close(
@@ -123,6 +141,11 @@ def unresolved(ledger: Ledger, rollout: Rollout, results: Mapping[str, Mapping[s
     because nobody knows how far a change that gave no answer went. A rollout that only watched changes a place by
     taking it back.
     """
+    if rollout.kind == ROLLBACK:
+        # a place that was not come to yet stays bad as surely as one that failed
+        before = rollout.intent.get("before")
+        pinned = list(before) if isinstance(before, Mapping) else []
+        return [place for place in pinned if not _is_back(results.get(place) or {})]
     changes = "known_good" if rollout.kind == "watch" else "deployed"
     changed: List[str] = []
     for entry in _entries_of(ledger, rollout):
@@ -160,6 +183,8 @@ def find(ledger: Ledger, *, on_interrupt: str, now: float, service: str = "") ->
 
 def _due(ledger: Ledger, rollout: Rollout, on_interrupt: str, now: float) -> Finding:
     said = _last_word(ledger, rollout)
+    if rollout.kind in (ROLLBACK, ACTION):
+        return _due_action(rollout, said)
     if said == "abort":
         return Finding(rollout, UNDO, "a person aborted it")
     if rollout.state == UNRESOLVED:
@@ -169,6 +194,21 @@ def _due(ledger: Ledger, rollout: Rollout, on_interrupt: str, now: float) -> Fin
     if on_interrupt == CONTINUE:
         return Finding(rollout, CONTINUE, "its controller is gone and the policy says to go on")
     return Finding(rollout, UNDO, "its controller is gone")
+
+
+def _due_action(rollout: Rollout, said: Optional[str]) -> Finding:
+    """A rollback that was begun is finished once. One that has failed waits for a person: it is not tried blindly."""
+    if said == "abort":
+        return Finding(rollout, CLOSE, "a person aborted it")
+    if rollout.kind == ACTION:
+        return Finding(rollout, CLOSE, NOBODY_KNOWS)
+    if rollout.state == OPEN:
+        return Finding(rollout, UNDO, "its controller is gone")
+    if said == "resume":
+        return Finding(rollout, UNDO, "a person said resume")
+    return Finding(
+        rollout, WAIT, "it could not be finished, and is not tried again unless a person says resume or abort"
+    )
 
 
 def _due_held(rollout: Rollout, said: Optional[str], now: float) -> Finding:
@@ -185,7 +225,8 @@ def _due_held(rollout: Rollout, said: Optional[str], now: float) -> Finding:
 
 
 def _last_word(ledger: Ledger, rollout: Rollout) -> Optional[str]:
-    """What a person said last about this very rollout, or None; of a held one, what its bake has not obeyed yet."""
-    heard = rollout.progress.get("heard") if rollout.state == HELD else 0
+    """What a person said last about this very rollout, or None; of what was obeyed once, only what is newer."""
+    once = rollout.state == HELD or rollout.kind in (ROLLBACK, ACTION)
+    heard = rollout.progress.get("heard") if once else 0
     said = ledger.commands(rollout=rollout.id, after=heard if isinstance(heard, int) else 0)
     return said[-1].command if said else None

@@ -7,16 +7,38 @@ from __future__ import annotations
 import time
 from typing import Any, List, Mapping, Optional, Sequence
 
+from .decision import ROLLBACK
 from .model import DONE, HELD, UNRESOLVED, Rollout
 
 Facts = Mapping[str, Any]
 SHOWN = 5
+BY_ITSELF = "Bring it back; playbooks/reconcile.yml, or the next run, settles it first."
+BY_A_PERSON = "It is not tried again by itself: with playbooks/control.yml, resume tries once more and abort leaves it."
 
 
 def story(rollout: Rollout) -> str:
     """What happened, why, and where the service is now."""
     tell = {DONE: _done, HELD: _held}.get(rollout.state, _undone)
+    if rollout.outcome.get("given_up"):
+        tell = _given_up
+    elif rollout.kind == ROLLBACK:
+        tell = _undone
     return f"{rollout.service}: {tell(rollout)}"
+
+
+def _given_up(rollout: Rollout) -> str:
+    what = (
+        f"rollback {rollout.id} of {rollout.release}"
+        if rollout.kind == ROLLBACK
+        else f"{_action(rollout)} {rollout.id}"
+    )
+    stuck = _listed(rollout.outcome, "unresolved")
+    still = f" {named(stuck)} may still run {rollout.release}." if stuck else ""
+    return f"{what} is closed as it is: {_why(rollout.outcome)}.{still} See for yourself what runs there."
+
+
+def _action(rollout: Rollout) -> str:
+    return str(rollout.intent.get("action") or "action").replace("_", " ")
 
 
 def _done(rollout: Rollout) -> str:
@@ -44,10 +66,16 @@ def _held(rollout: Rollout) -> str:
 
 def _undone(rollout: Rollout) -> str:
     left = _listed(rollout.outcome, "left")
-    parts = [f"{rollout.release} {'failed' if left else 'was taken back'}: {_why(rollout.outcome)}."]
+    how = "was rolled back" if rollout.kind == ROLLBACK else "was taken back"
+    parts = [f"{rollout.release} {'failed' if left else how}: {_why(rollout.outcome)}."]
     places = rollout.outcome.get("places")
     results = places if isinstance(places, Mapping) else {}
-    back = [str(place) for place, one in results.items() if one.get("changed") and not one.get("failed")]
+    pinned = _pinned(rollout)
+    back = [
+        str(place)
+        for place, one in results.items()
+        if not one.get("failed") and (one.get("changed") or (place in pinned and one.get("current") == pinned[place]))
+    ]
     stuck = _listed(rollout.outcome, "unresolved")
     back = [place for place in back if place not in stuck]
     if back:
@@ -58,8 +86,12 @@ def _undone(rollout: Rollout) -> str:
     if left:
         parts.append(
             f"{named(left)} stayed as they are: no known good release is there to go back to. "
-            "Release a mended one, with canary_first_release."
+            f"Release a mended one{'' if rollout.kind == ROLLBACK else ', with canary_first_release'}."
         )
+    alone = [place for place in pinned if place not in (*back, *stuck)]
+    if alone:
+        others = ", ".join(sorted({str((results.get(place) or {}).get("current")) for place in alone}))
+        parts.append(f"{named(alone)} had {others} by then, and {'was' if len(alone) == 1 else 'were'} left alone.")
     verified = rollout.outcome.get("verified")
     if back and isinstance(verified, Mapping) and verified.get("verdict"):
         reason = f" ({verified['reason']})" if verified.get("reason") else ""
@@ -67,9 +99,15 @@ def _undone(rollout: Rollout) -> str:
     if rollout.state == UNRESOLVED:
         parts.append(
             f"{named(stuck)} could NOT go back and may still run {rollout.release}: {_stuck_why(results, stuck)}. "
-            "Bring it back; playbooks/reconcile.yml, or the next run, settles it first."
+            f"{BY_A_PERSON if rollout.kind == ROLLBACK else BY_ITSELF}"
         )
     return " ".join(parts)
+
+
+def _pinned(rollout: Rollout) -> Facts:
+    """Where each place of a rollback was to go."""
+    before = rollout.intent.get("before") if rollout.kind == ROLLBACK else None
+    return before if isinstance(before, Mapping) else {}
 
 
 def _listed(outcome: Facts, name: str) -> List[str]:
@@ -125,7 +163,8 @@ def _stuck_why(results: Facts, stuck: Sequence[str]) -> str:
     reasons: List[str] = []
     for place in stuck:
         one = results.get(place) or {}
-        reason = str(one.get("msg") or "it was lost during the rollout").rstrip(".")
+        untried = "it was not tried, because a batch before it failed" if one.get("skipped") else ""
+        reason = str(one.get("msg") or untried or "it was lost during the rollout").rstrip(".")
         if reason not in reasons:
             reasons.append(reason)
     return "; ".join(reasons[:SHOWN])
