@@ -13,6 +13,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._act.steps impor
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import found_bad
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.story import named
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.spec import Policy, parse_policy
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     SERVICE,
@@ -23,6 +24,12 @@ from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     targets_of,
 )
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._pods import pod_targets
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._whole import (
+    refuse_forgotten,
+    refuse_keywords,
+    refuse_lost,
+    refuse_missing,
+)
 
 DEFAULT_TRAFFIC: Sequence[Size] = (10, 50)
 RETRY = "Release a mended one under a new id, or set canary_retry_bad to try this one again"
@@ -51,7 +58,9 @@ class ActionModule(ControllerAction):
     def act(self, options: Facts, task_vars: Facts) -> Facts:
         release_id(options["release"])
         places = places_of(options["group"], task_vars)
-        self._refuse_broken_promises(places, task_vars)
+        refuse_keywords(self._task.get_play())
+        refuse_missing(places, task_vars)
+        refuse_lost(places, task_vars)
         policy = parse_policy(plain(options["policy"]), options["service"])
         _refuse_shared_pages(policy)
         states = {place: plain(options["states"].get(place) or {}) for place in places}
@@ -69,7 +78,7 @@ class ActionModule(ControllerAction):
     ) -> Facts:
         if options["resume"]:
             return _resumed(plain(options["resume"]))
-        self._refuse_forgotten(options, places)
+        refuse_forgotten(options, places)
         if options["kind"] == "watch":
             return _watched(options, policy.plain, states)
         _refuse_bad(options, states)
@@ -80,51 +89,6 @@ class ActionModule(ControllerAction):
         before = _ways_back(states, options["release"], first=options["first_release"])
         way = _way(options, places, ahead, _traffic(options, policy, states))
         return _planned(policy.plain, way, before)
-
-    def _refuse_broken_promises(self, places: Sequence[str], task_vars: Mapping[str, Any]) -> None:
-        """Refuse play keywords and limits under which places could stay on a bad release."""
-        play = self._task.get_play()
-        if play.serial:
-            raise OptionError(
-                "the play uses serial, so a failure in a later batch would leave earlier ones on the release",
-                mend="Remove serial: canary_steps are the batches",
-            )
-        if play.max_fail_percentage is not None:
-            raise OptionError(
-                "the play uses max_fail_percentage, which ends it before the way back has run",
-                mend="Remove max_fail_percentage",
-            )
-        if play.strategy not in ("linear", "ansible.builtin.linear"):
-            raise OptionError(
-                f"the play's strategy is {play.strategy!r}, under which places do not wait for the verdict",
-                mend="Use strategy: linear",
-            )
-        here = {str(host) for host in task_vars.get("ansible_play_hosts_all") or []}
-        missing = [place for place in places if place not in here]
-        if missing:
-            raise OptionError(
-                f"{_named(missing)} of the service {'is' if len(missing) == 1 else 'are'} not in this play",
-                mend="Run without --limit and over the whole group; steps come from the group, never from a limit",
-            )
-        lost = [place for place in places if place not in {str(h) for h in task_vars.get("ansible_play_hosts") or []}]
-        if lost:
-            raise OptionError(
-                f"{_named(lost)} failed or became unreachable before the rollout began",
-                mend="Bring it back, or take it out of the group; nothing was changed",
-            )
-
-    def _refuse_forgotten(self, options: Facts, places: Sequence[str]) -> None:
-        """A place of the last rollout that is not in the group now was sliced off, or is forgotten."""
-        with closing(ledger_from(options)) as ledger:
-            last = ledger.last_rollouts(options["service"], 1)
-        fleet = last[0].intent.get("fleet") if last else None
-        known = [str(place) for place in fleet] if isinstance(fleet, list) else []
-        gone = [place for place in known if place not in places and place not in options["forget"]]
-        if gone:
-            raise OptionError(
-                f"{_named(gone)} of the last rollout {'is' if len(gone) == 1 else 'are'} not in the group any more",
-                mend="A sliced or filtered inventory is refused; when it is gone for good, name it in canary_forget",
-            )
 
 
 def _refuse_shared_pages(policy: Policy) -> None:
@@ -217,7 +181,7 @@ def _watched(options: Facts, policy: Mapping[str, object], states: Mapping[str, 
 
 
 def _no_way_back(places: Sequence[str]) -> str:
-    return f"{_named(places)} {'has' if len(places) == 1 else 'have'} no known good release to go back to"
+    return f"{named(places)} {'has' if len(places) == 1 else 'have'} no known good release to go back to"
 
 
 def _planned(policy: Mapping[str, object], way: Walk, before: Dict[str, str]) -> Facts:
@@ -290,7 +254,7 @@ def _refuse_bad(options: Facts, states: Mapping[str, Mapping[str, Any]]) -> None
     if bad:
         place, reason = next(iter(bad.items()))
         raise OptionError(
-            f"{options['release']} was found bad on {_named(list(bad))}: {reason}", mend=RETRY, details={"place": place}
+            f"{options['release']} was found bad on {named(list(bad))}: {reason}", mend=RETRY, details={"place": place}
         )
     with closing(ledger_from(options)) as ledger:
         # a cluster keeps no mark of a canary that is gone
@@ -312,17 +276,12 @@ def _is_good(state: Mapping[str, Any]) -> bool:
     )
 
 
-def _named(places: Sequence[str]) -> str:
-    shown = ", ".join(places[:5])
-    return f"{shown} and {len(places) - 5} more" if len(places) > 5 else shown
-
-
 def _shared(step: Step) -> Sequence[str]:
     return [f"{place} {share:g} %" for place, share in step.shares.items()]
 
 
 def _text(way: Walk, before: Mapping[str, str]) -> str:
-    parts = [f"{step.index}/{step.of}: {_named(_shared(step) or step.places or step.canary)}" for step in way.steps]
+    parts = [f"{step.index}/{step.of}: {named(_shared(step) or step.places or step.canary)}" for step in way.steps]
     back = ", ".join(sorted(set(before.values()))) or "nothing (a first release)"
-    held = f"; held back until the last bake passes: {_named(way.holdback)}" if way.holdback else ""
+    held = f"; held back until the last bake passes: {named(way.holdback)}" if way.holdback else ""
     return f"steps {'; '.join(parts)}{held}; the way back is {back}"
