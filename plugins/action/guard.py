@@ -18,6 +18,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model imp
     COMMANDS,
     DONE,
     UNDONE,
+    UNFINISHED,
     Command,
     Lease,
     Rollout,
@@ -106,9 +107,11 @@ class ActionModule(ControllerAction):
         if verdict:
             outcome["verified"] = {"verdict": verdict}
         state = DONE if ok else UNDONE
-        if self.checking:
+        if self.checking and options["rollout"] == _ask_guard.PRETENDED:
             return {"outcome": state, "msg": "nothing was recorded: this is check mode"}
         rollout = _own(ledger, options)
+        if self.checking:
+            return {"outcome": state, "rollout": asdict(rollout), "msg": "nothing was recorded: this is check mode"}
         lease = _lease(ledger, rollout, options, who)
         closed = rollouts.close(ledger, lease, rollout.id, state=state, outcome=outcome, actor=who, now=now())
         told_of = f", {verdict.replace('_', ' ')}" if verdict else ""
@@ -227,6 +230,8 @@ def _own(ledger: Ledger, options: Facts) -> Rollout:
             f"{rollout.id} is a {rollout.kind}, and not an action that was acquired",
             mend="The role that began it closes it; to stop it, say abort",
         )
+    if rollout.state not in UNFINISHED:
+        raise RolloutError(f"{rollout.id} is closed already ({rollout.state})", mend="Nothing is left to do for it")
     return rollout
 
 

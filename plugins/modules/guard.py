@@ -282,6 +282,10 @@ EXAMPLES = r"""
           retries: 10
           delay: 3
           until: answered is succeeded
+
+        - name: Remember that it helped
+          ansible.builtin.set_fact:
+            healed: "{{ granted.rollout.id }}"
       rescue:
         - name: Say why it was not restarted, or did not help
           ansible.builtin.debug:
@@ -293,8 +297,8 @@ EXAMPLES = r"""
             service: production/shop
             rollout: "{{ granted.rollout.id }}"
             lease: "{{ granted.lease }}"
-            ok: "{{ answered is defined and answered is succeeded }}"
-            verified: "{{ 'recovered' if answered is defined and answered is succeeded else 'not_recovered' }}"
+            ok: "{{ healed | default('') == granted.rollout.id }}"
+            verified: "{{ 'recovered' if healed | default('') == granted.rollout.id else 'not_recovered' }}"
           when: granted.allowed | default(false)
 """
 

@@ -45,6 +45,7 @@ from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
 
 ASKED = tuple(action for action in ACTIONS if action != UNDO)  # an undo needs nobody's leave
 _TOLD = (ALERT, ERROR_CODE, CALL)  # triggers of others, which say the same thing more than once
+PRETENDED = "check"  # the id of an action in check mode, which is never in the ledger
 
 TRIGGER: Spec = {
     "kind": {"type": "str", "choices": list(KINDS), "default": PERSON},
@@ -154,7 +155,7 @@ def _rehearsed(ledger: Ledger, request: Request, policy: GuardPolicy) -> Grant:
     decision = ledger.check(request, policy, now=now(), clock=clock(), record=False)
     if not decision.allowed:
         return Grant(decision)
-    pretended = Rollout("check", request.service, request.situation.current, "action", OPEN, 0, 0.0, 0.0)
+    pretended = Rollout(PRETENDED, request.service, request.situation.current, "action", OPEN, 0, 0.0, 0.0)
     return Grant(decision, Lease(request.service, holder(), 0, 0.0), pretended)
 
 
@@ -179,7 +180,7 @@ def _result(grant: Grant, *, denied_fails: bool) -> Facts:
         "repeated": grant.repeated,
         "lease": lease_fact(grant.lease) if grant.lease is not None else None,
         "rollout": _rollout(grant.rollout),
-        "msg": decision.message,
+        "msg": f"{decision.service}: {decision.message}",
     }
     return {**result, "failed": True} if denied_fails and not decision.allowed else result
 
