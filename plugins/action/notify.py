@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from contextlib import suppress
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
@@ -67,18 +68,24 @@ class _Store:
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._open: Callable[[], Ledger] = lambda: ledger_from(options)
         self._ledger: Optional[Ledger] = None
+        self._trouble: Optional[DeliveryError] = None
 
     def __enter__(self) -> _Store:
         return self
 
     def __exit__(self, *_error: object) -> None:
         if self._ledger is not None:
-            self._ledger.close()
+            with suppress(DeliveryError):  # of a store that went away, after all was said
+                self._ledger.close()
 
     def note(self, key: str) -> Document:
         return self._opened().note(key)
 
     def change_note(self, key: str, change: Callable[[Document], Document]) -> Document:
+        if self._trouble is not None:
+            # it was waited for a moment ago: not again before the message is out
+            trouble, self._trouble = self._trouble, None
+            raise trouble
         return self._opened().change_note(key, change)
 
     def entry_about(self, message: Message) -> Optional[Mapping[str, object]]:
@@ -87,7 +94,8 @@ class _Store:
             return None
         try:
             newest = self._opened().last_entries(message.service, 20)
-        except DeliveryError:
+        except DeliveryError as error:
+            self._trouble = error
             return None
         about = [one for one in newest if one.kind == STATE and one.body.get("rollout") == message.rollout]
         return {"seq": about[0].seq, "hash": about[0].hash} if about else None

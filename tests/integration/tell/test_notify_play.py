@@ -66,6 +66,8 @@ def test_everybody_is_told_once_and_who_was_down_by_the_next_run(ansible_env: Di
     with closing(open_ledger(where)) as ledger:
         facts = undone(ledger)
         entry = ledger.last_entries("prod/shop", 1)[0]
+    broken = tmp_path / "broken.sqlite"
+    broken.write_bytes(b"not a ledger" * 999)
     env = {**ansible_env, "SELFHEAL_NOTIFY_ONCALL_ROUTING_KEY": KEY}
     with (
         hook(DOWN, Reply()) as team,
@@ -97,12 +99,13 @@ def test_everybody_is_told_once_and_who_was_down_by_the_next_run(ansible_env: Di
                 {NOTIFY: {**usual, "event": "page", "facts": {}}},
                 {NOTIFY: {**usual, "channels": {"x": {"type": "slak", "url": SECRET}}, "facts": facts}},
                 {NOTIFY: {"channels": {}, "facts": facts, "ledger": where}},
+                {NOTIFY: {**usual, "facts": facts, "ledger": {"path": str(broken)}}},
             ],
             env,
             tmp_path,
             channels=channels,
         )
-    checked, first, second, third, nameless, wrong, nobody = results
+    checked, first, second, third, nameless, wrong, nobody, alone = results
     assert checked["msg"] == "nothing was sent: this is check mode; oncall, owners, slow, team would be told"
     assert not checked["changed"] and checked["sent"] == []
 
@@ -124,9 +127,11 @@ def test_everybody_is_told_once_and_who_was_down_by_the_next_run(ansible_env: Di
     assert nameless["failed"] and "the facts do not say which service" in nameless["msg"]
     assert wrong["failed"] and "has the type 'slak', which there is not (did you mean 'slack'?)" in wrong["msg"]
     assert nobody["msg"] == "there is no channel to tell"
+    assert alone["msg"] == "sent to oncall, owners, slow, team"
+    assert any("could not be looked for" in warning for warning in alone["warnings"])
 
     event = oncall.posts[0].json
-    assert (len(oncall.posts), len(team.posts), len(slow.posts), len(mail.letters)) == (1, 2, 2, 1)
+    assert (len(oncall.posts), len(team.posts), len(slow.posts), len(mail.letters)) == (2, 3, 3, 2)
     assert (event["event_action"], event["dedup_key"]) == ("trigger", "prod/shop/r1")
     assert event["payload"]["custom_details"]["ledger_entry"] == f"{entry.seq} ({entry.hash[:12]})"
     assert event["payload"]["summary"].startswith("prod/shop: 2.0.0 was taken back: errors. web1 is back on 1.0.0.")
