@@ -58,6 +58,8 @@ def _texts(catalogue: Catalogue, metric: str, routed: Optional[Mapping[str, Any]
     """Everything is made before anything is written."""
     texts = {"error_codes.rules.yml": rules(catalogue, metric)}
     if routed:
+        if not str(routed["receiver"]).strip():
+            raise OptionError("route.receiver is empty", mend="Name a receiver that your Alertmanager has")
         owners = {str(owner): str(receiver) for owner, receiver in (routed["owners"] or {}).items()}
         paging = Paging(
             str(routed["receiver"]),

@@ -35,6 +35,7 @@ options:
   against_ref:
     description:
       - The commit, branch or tag of the file's own git repository that it is held against. C(HEAD) when it is empty.
+      - In a pipeline, where the file is committed already, name the branch that it goes to.
       - Where this is empty and the file lies in no git repository, there is a warning among the problems.
     type: str
     default: ""

@@ -53,6 +53,8 @@ def write_text(path: str, text: str, checkpoint: Checkpoint = nowhere) -> None:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
+        if os.path.exists(path):
+            shutil.copymode(path, aside)
         checkpoint(f"{os.path.basename(path)}: written aside")
         os.replace(aside, path)
     except OSError:

@@ -14,7 +14,7 @@ from .._codes.lint import errors, lint
 from .._codes.model import METRIC, WARNING, Alerting, Code, Problem
 from .._codes.since import Since, Tally, judge_since
 from .._errors import OptionError
-from .._judge.model import INCONCLUSIVE, finite
+from .._judge.model import FAIL, INCONCLUSIVE, PASS, finite
 from .._sense.client import NoAnswer
 from .source_options import Spec, source_of, source_spec
 
@@ -149,7 +149,9 @@ def _words(question: Question, since: Since, figures: Figures, detail: str) -> s
         why = detail or "the metrics server has nothing of this service, or nothing of the time before the deploy"
         return f"{said} is inconclusive: {why}"
     before, after = (_shown(tally, figures.unit) for tally in figures.tallies[:2])
-    state = f"is {since.reason.replace('_', ' ')}" if since.reason else "is not raised"
+    state = {FAIL: f"is {since.reason}", PASS: "is not raised"}.get(
+        since.verdict, f"is inconclusive ({since.reason.replace('_', ' ')})"
+    )
     return f"{said} {state} since the deploy: {before} before, {after} since"
 
 

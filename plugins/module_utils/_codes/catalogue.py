@@ -28,6 +28,8 @@ from .._judge.part import Part
 from .lines import Item, Malformed, read_items
 from .model import ACTIONS, CLASSES, CODE, SEVERITIES, Alerting, Catalogue, Code, Problem
 
+__all__ = ["Catalogue", "Code", "load", "parse", "read", "read_text"]
+
 TOP = ("codes", "internal_words")
 REQUIRED = (
     "title",

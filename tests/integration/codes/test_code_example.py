@@ -276,10 +276,11 @@ def test_the_tasks_in_a_play(tmp_path: Path, ansible_env: Dict[str, str]) -> Non
         {"selfheal.delivery.error_code_rules": rules},
         {"selfheal.delivery.error_code_rules": {**rules, "catalogue": str(broken)}},
         {"selfheal.delivery.error_code_rules": {**rules, "dest": str(codes)}},
+        {"selfheal.delivery.error_code_rules": {**rules, "route": {"receiver": " "}}},
         {"ansible.builtin.debug": {"msg": "{{ lookup('selfheal.delivery.error_code', 'SHOP-CART-001') }}"}},
         {"ansible.builtin.debug": {"msg": "{{ lookup('selfheal.delivery.error_code', 'SHOP-CRAT-001') }}"}},
     ]
-    lint, alone, wrong, removed, checked, stat, wrote, again, refused, no_folder, known, unknown = play(
+    lint, alone, wrong, removed, checked, stat, wrote, again, refused, no_folder, no_pager, known, unknown = play(
         tmp_path, ansible_env, tasks, delivery_error_codes=str(codes)
     )
     assert (lint["failed"], lint["problems"], lint["compared"]) == (False, [], str(old))
@@ -292,6 +293,7 @@ def test_the_tasks_in_a_play(tmp_path: Path, ansible_env: Dict[str, str]) -> Non
     assert not again["changed"] and again["written"] == []
     assert refused["failed"] and "line 6, SHOP-CART-001.severity" in refused["msg"]
     assert no_folder["failed"] and "Not a directory" in no_folder["msg"]
+    assert no_pager["failed"] and "route.receiver is empty" in no_pager["msg"]
     assert sorted(path.name for path in made.iterdir()) == ["error_codes.rules.yml", "error_codes.runbooks.md"]
     assert known["msg"]["runbook"].startswith("https://runbooks") and known["msg"]["response"] == ["rollback", "page"]
     assert unknown["failed"] and "did you mean 'SHOP-CART-001'" in unknown["msg"]

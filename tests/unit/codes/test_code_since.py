@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from ansible_collections.selfheal.delivery.plugins.module_utils._codes.ask import Question
 from ansible_collections.selfheal.delivery.plugins.module_utils._codes.since import (
     Tally,
     covered,
@@ -92,6 +93,15 @@ def test_a_steady_code_is_seldom_blamed() -> None:
                 whole = Tally(float(early + late), 2 * HOUR)
                 fails += judge_since(Tally(float(before), HOUR), [whole, Tally(float(late), HOUR / 2)]).counts
             assert fails / 2000 <= most, (rate, grown)
+
+
+def test_the_stretches_are_before_since_and_the_newest_part() -> None:
+    asked = Question("A", "shop", "test", 10_000.0)
+    assert asked.stretches(10_100.0) == [(6400.0, 10_000.0), (10_000.0, 10_100.0)]
+    assert asked.stretches(11_000.0)[2] == (10_700.0, 11_000.0)
+    assert asked.stretches(99_999.0)[1:] == [(10_000.0, 13_600.0), (13_300.0, 13_600.0)], (
+        "later errors have other causes"
+    )
 
 
 def line(*points: Tuple[float, float]) -> Line:
