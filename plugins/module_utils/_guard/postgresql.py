@@ -81,20 +81,16 @@ CREATE TABLE note (key text COLLATE "C" PRIMARY KEY, value text NOT NULL) WITH (
 class PostgresqlStore:
     """The `Store` in one schema of one database. For one process and one thread: each opens its own.
 
-    `dsn` is a connection string or URL of libpq; `host`, `port`, `dbname`, `user` and `password` come before what it
-    says, and libpq's own environment and files (PGPASSWORD, .pgpass, service files) after it. The schema with its
-    tables is made when it is missing, unless `create` is off. `busy_timeout` is how long to wait for other controllers'
-    writes, in seconds; a server that does not answer is given up two seconds later.
+    `dsn` is a connection string or URL of libpq, which takes what is left open in it from its own environment and files
+    (PGHOST, PGPASSWORD, .pgpass, service files); `password` comes before all of them. The schema with its tables is
+    made when it is missing, unless `create` is off. `busy_timeout` is how long to wait for other controllers' writes,
+    in seconds; a server that does not answer is given up two seconds later.
     """
 
     def __init__(
         self,
         dsn: str = "",
         *,
-        host: str = "",
-        port: int = 0,
-        dbname: str = "",
-        user: str = "",
         password: str = "",
         schema: str = "selfheal",
         create: bool = True,
@@ -106,8 +102,7 @@ class PostgresqlStore:
                 mend="Use a-z, 0-9 and _, at most 63, not beginning with pg_",
             )
         need_psycopg()
-        given = {"host": host, "port": str(port or ""), "dbname": dbname, "user": user, "password": password}
-        self._options = {**parsed(dsn), **{key: value for key, value in given.items() if value}}
+        self._options = {**parsed(dsn), **({"password": password} if password else {})}
         self.where = postgresql_failures.place(self._options, schema)
         self._schema = schema
         self._patience = busy_timeout

@@ -175,7 +175,7 @@ def parsed(dsn: str) -> Dict[str, object]:
     mend = "Write key=value pairs, or postgresql://user@host:port/dbname with / : @ ? in a password as %2F %3A %40 %3F"
     try:
         found: Dict[str, object] = dict(conninfo_to_dict(dsn))
-    except Error:
+    except (Error, UnicodeError):
         # what libpq says of it may quote the password; no cause is kept, either
         raise OptionError("The ledger's dsn cannot be understood", mend=mend) from None
     if any("@" in str(found.get(key) or "") for key in ("host", "port", "dbname")):
