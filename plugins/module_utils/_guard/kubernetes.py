@@ -18,7 +18,7 @@ import time
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Set, TypeVar
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Set, TypeVar
 
 from .._act.kube.api import Api, Conflict, Forbidden, Lost, NotFound
 from .._act.kube.connection import CONNECTION, Access, access
@@ -114,12 +114,13 @@ class KubernetesStore:
     # --- transactions
 
     def read(self, work: Callable[[Rows], T]) -> T:
-        until = self._until()
+        until, tries = self._until(), 0
         while True:
+            tries += 1
+            self._in_time(tries, until)
             head = self._head()
             with suppress(_Moved):
                 return work(self._rows(head, _Writing(self, head)))
-            self._in_time(1, until)
 
     def write(self, work: Callable[[Rows], T]) -> T:
         self._let_others()
@@ -130,6 +131,7 @@ class KubernetesStore:
             tries += 1
             written.head = head
             try:
+                self._in_time(tries, until)
                 rows = self._rows(head, written)
                 result = work(rows)
                 new = rows.finish()
@@ -139,7 +141,6 @@ class KubernetesStore:
                     if new:
                         self._wrote(head, (time.monotonic() - began) / tries)
                     return result
-                self._in_time(tries, until)
             except _Moved:
                 fresh = self._head()
             except BaseException:
@@ -214,10 +215,10 @@ class KubernetesStore:
         return time.monotonic() + self._patience
 
     def _in_time(self, tries: int, until: float) -> None:
-        if time.monotonic() > until:
+        if tries > 1 and time.monotonic() > until:
             raise StoreError(
-                f"The ledger's {self.where} was changed by others {tries} times in {self._patience:g} s while this was"
-                " tried; nothing was written",
+                f"The ledger's {self.where} was changed by others {tries - 1} times in {self._patience:g} s, each time"
+                " before this could be written; nothing was written",
                 mend="Try again; when it happens often, keep the ledger in PostgreSQL",
             )
 
@@ -274,7 +275,7 @@ class KubernetesStore:
             except Lost:
                 self._api.create(self._path(), body)
 
-    def _listed(self) -> "list[Dict[str, Any]]":
+    def _listed(self) -> List[Dict[str, Any]]:
         """The metadata of all of the ledger's objects."""
         with self._told():
             return Api(self._api.access, accept=_METADATA).items(

@@ -205,10 +205,10 @@ class HeadRows:
 
     def _as_rollout(self, row: Row) -> Rollout:
         try:
-            bodies = [self._body(row, body) for body in _BODIES]
-            texts = [str(row[name]) for name in ("id", "service", "release", "kind", "state")]
-            times = float(row["opened_at"]), float(row["updated_at"])
-            return Rollout(*texts, int(row["token"]), *times, *bodies, str(row["by"]))
+            name, service, release, kind, state, by = (str(row[each]) for each in _TEXTS["rollouts"].split())
+            intent, progress, outcome = (self._body(row, body) for body in _BODIES)
+            numbers = int(row["token"]), float(row["opened_at"]), float(row["updated_at"])
+            return Rollout(name, service, release, kind, state, *numbers, intent, progress, outcome, by)
         except (KeyError, TypeError, ValueError) as error:
             raise corrupt(f"rollout {row.get('id')}", f"it cannot be read ({error!r})") from error
 
@@ -324,9 +324,8 @@ class HeadRows:
 
     def _as_entry(self, row: Row) -> Entry:
         try:
-            body = dict(row["body"])
-            texts = [str(row[name]) for name in ("service", "kind", "actor")]
-            return Entry(int(row["seq"]), float(row["at"]), *texts, body, str(row["prev"]), str(row["hash"]))
+            texts = {name: str(row[name]) for name in ("service", "kind", "actor", "prev", "hash")}
+            return Entry(seq=int(row["seq"]), at=float(row["at"]), body=dict(row["body"]), **texts)
         except (KeyError, TypeError, ValueError) as error:
             raise corrupt(f"entry {row.get('seq')}", f"it cannot be read ({error!r})") from error
 

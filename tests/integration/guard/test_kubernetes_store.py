@@ -251,6 +251,8 @@ def test_a_holder_that_was_paused_cannot_overwrite_the_next_ones_progress(room: 
 
 # --- what is old
 
+_AT_ONCE = 20
+
 
 def fill(store: KubernetesStore, rounds: int) -> None:
     """Many rounds of what decisions write: an entry, a trigger, a command, and a rollout that is closed."""
@@ -265,11 +267,12 @@ def fill(store: KubernetesStore, rounds: int) -> None:
         large = {"n": number, "log": noise(9000, number)} if number == 5 else {"n": number}
         rows.put_rollout(rollout(name, service=f"s{number % 5}", state=state, outcome=large))
 
-    def ten(first: int) -> None:
-        store.write(lambda rows: [work(rows, number) for number in range(first, first + 10)])
+    def some(rows: Rows, first: int) -> None:
+        for number in range(first, first + _AT_ONCE):
+            work(rows, number)
 
-    for first in range(0, rounds, 10):
-        ten(first)
+    for first in range(0, rounds, _AT_ONCE):
+        store.write(lambda rows, first=first: some(rows, first))  # type: ignore[misc]
 
 
 def test_what_is_old_moves_out_of_the_head_and_is_read_as_before(room: Room) -> None:
@@ -347,7 +350,11 @@ def test_a_part_that_is_missing_or_altered_is_named(room: Room) -> None:
     about = {"name": name, "labels": whole["metadata"]["labels"]}
     altered = {"zlib": b64encode(zlib.compress(text.replace(b'"actor":"me"', b'"actor":"xx"'))).decode()}
     room.cluster.delete(f"{room.path}/{name}")
-    for content, told in ((None, "it is gone"), (altered, "it is not what was written"), ({}, "not what was written")):
+    for content, told in (
+        (None, "it is gone"),
+        (altered, "it is not what was written"),
+        ({}, "it is not what was written"),
+    ):
         if content is not None:
             made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about, "binaryData": content}
             room.cluster.create(room.path, made)
@@ -519,7 +526,8 @@ def test_a_namespace_is_the_pods_own_where_the_cluster_is_too(
 
 def test_a_head_that_was_changed_by_hand_is_named_with_its_key(room: Room) -> None:
     store = room.store()
-    store.write(lambda rows: [increment(rows), rows.put_lease(Lease(SERVICE, "me", 7, NOW))])
+    store.write(increment)
+    store.write(lambda rows: rows.put_lease(Lease(SERVICE, "me", 7, NOW)))
     good = room.head()["data"]
     reads: List[Callable[[Rows], object]] = [
         lambda rows: rows.lease(SERVICE),
@@ -567,23 +575,24 @@ def test_what_is_too_large_is_refused_whole(room: Room) -> None:
     store.write(increment)
     before = room.head()["metadata"]["resourceVersion"]
 
-    def with_note(size: int) -> Callable[[Rows], object]:
-        return lambda rows: [increment(rows), rows.put_note("big", {"text": noise(size)})]
+    def with_note(rows: Rows, size: int) -> None:
+        increment(rows)
+        rows.put_note("big", {"text": noise(size)})
 
     with pytest.raises(StoreError, match="The note 'big' takes .* KiB even compressed"):
-        store.write(with_note(2_000_000))
+        store.write(lambda rows: with_note(rows, 2_000_000))
 
-    def many(rows: Rows) -> None:
-        for number in range(450):
-            rows.put_note(f"n{number}", {"text": noise(4000, number)})
+    def many(rows: Rows, count: int, text: str = "") -> None:
+        for number in range(count):
+            rows.put_note(f"n{number}", {"text": text or noise(4000, number)})
 
     with pytest.raises(StoreError, match="would not fit into a ConfigMap.*its notes are the largest of .*PostgreSQL"):
-        store.write(many)
+        store.write(lambda rows: many(rows, 450))
     assert room.head()["metadata"]["resourceVersion"] == before and room.parts("body") == []
-    store.write(with_note(600_000))
+    store.write(lambda rows: with_note(rows, 600_000))
     assert len(room.parts("body")) == 1 and store.read(lambda rows: len(str(rows.note("big")["text"]))) == 600_000
     # a large section is compressed, and everything in it is there
-    store.write(lambda rows: [rows.put_note(f"n{number}", {"text": "x" * 1000}) for number in range(300)])
+    store.write(lambda rows: many(rows, 300, "x" * 1000))
     head = room.head()
     assert "notes" in head["binaryData"] and "notes" not in head["data"]
     assert store.read(counted) == 2 and len(store.read(lambda rows: rows.notes("n"))) == 300
