@@ -107,14 +107,13 @@ EXAMPLES = r"""
     path: /var/lib/selfheal/heartbeat.json
     url: "{{ vault_heartbeat_url }}"
 
-# The other side, as Prometheus rules; the first for a heartbeat that is pushed, the second for metrics in a textfile:
-#
-#   - alert: SelfhealHeartbeatMissing
-#     expr: absent(selfheal_heartbeat_timestamp_seconds)
-#       or time() - selfheal_heartbeat_timestamp_seconds > 3 * selfheal_heartbeat_interval_seconds
-#   - alert: SelfhealMetricsStale
-#     expr: absent(node_textfile_mtime_seconds{file=~".*/selfheal.prom"})
-#       or time() - node_textfile_mtime_seconds{file=~".*/selfheal.prom"} > 300
+# The rule that alarms when the pushed one stops; docs/ledger.md has the others:
+#   expr: absent(selfheal_heartbeat_timestamp_seconds)
+#     or time() - selfheal_heartbeat_timestamp_seconds > 3 * selfheal_heartbeat_interval_seconds
+- name: Say so to a Pushgateway
+  selfheal.delivery.heartbeat:
+    state: sent
+    gateway: http://pushgateway.example.org:9091
 
 - name: The Watchdog alert has come
   selfheal.delivery.heartbeat:
