@@ -47,6 +47,7 @@ KEYS = (*REQUIRED, "deprecated", "replaced_by", "flag", "alert")
 ALERT_KEYS = ("for", "keep_firing_for", "window", "min_count", "ratio")
 _TEXTS = ("title", "owner", "public_message", "since", "deprecated", "flag")
 _LONGEST = 300
+_MONTH = 30 * 86400.0
 # no user, no spaces, nothing that ends a link in Markdown, HTML or a template
 _URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(?:/[A-Za-z0-9._~%!$&'*+,;=:@/?#\-]*)?")
 
@@ -291,6 +292,8 @@ class _Reader:
                     figures[key] = part.number(key, usual.ratio, above=1.0)
                 else:
                     figures[key] = part.seconds(key, 0.0, least=1.0 if key == "window" else 0.0)
+                    if figures[key] > _MONTH:
+                        self.wrong(value, f"{where}.{key}", "value", "it is longer than 30 days", f"Correct {key}")
             except OptionError as error:
                 self.wrong(value, f"{where}.{key}", "value", error.what.partition(": ")[2], error.mend)
         return Alerting(

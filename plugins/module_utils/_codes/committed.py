@@ -27,12 +27,16 @@ def committed(path: str, ref: str = "") -> Optional[str]:
     """
     here, name = os.path.split(os.path.realpath(path))
     found = _git(here, ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref or 'HEAD'}^{{commit}}"])
-    if found.returncode and not ref:
+    # anything else that git has against it, such as a foreign owner, must not pass for "nothing to compare with"
+    if found.returncode and not ref and (found.returncode == 1 or "not a git repository" in found.stderr):
         raise NotInGit(f"{path} lies in no git repository with a commit", mend="Name a file in against_file")
     if found.returncode:
         said = _said(found)
         why = f": {said}" if said else ""
-        raise OptionError(f"git knows no commit {ref[:60]!r} where {path} lies{why}", mend="Correct against_ref")
+        raise OptionError(
+            f"git finds no commit {(ref or 'HEAD')[:60]!r} where {path} lies{why}",
+            mend="Correct against_ref, or what git says",
+        )
     commit = found.stdout.strip()
     listed = _right(_git(here, ["ls-tree", "--name-only", commit, "--", name]), path)
     if not listed:

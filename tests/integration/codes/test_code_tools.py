@@ -174,14 +174,22 @@ def test_the_committed_version_is_read_out_of_git(repository: Path, tmp_path: Pa
     assert committed(str(repository / "new.yml")) is None
 
 
-def test_what_git_cannot_say_is_told(repository: Path, tmp_path: Path) -> None:
+def test_what_git_cannot_say_is_told(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = str(repository / "codes.yml")
     for ref in ("nowhere", "--output=x", "-h", "v1:config", "main..v1"):
-        with pytest.raises(OptionError, match="git knows no commit"):
+        with pytest.raises(OptionError, match="git finds no commit"):
             committed(path, ref)
     assert not (repository / "x").exists()
     (tmp_path / "alone.yml").write_text(catalogue())
     with pytest.raises(NotInGit):
         committed(str(tmp_path / "alone.yml"))
-    with pytest.raises(OptionError, match="git knows no commit"):
+    run("git", "init", "-q", "empty", folder=tmp_path)
+    (tmp_path / "empty/codes.yml").write_text(catalogue())
+    with pytest.raises(NotInGit):
+        committed(str(tmp_path / "empty/codes.yml"))
+    with pytest.raises(OptionError, match="git finds no commit"):
         committed(str(tmp_path / "alone.yml"), "main")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(OptionError, match="dubious ownership") as raised:
+        committed(path)
+    assert not isinstance(raised.value, NotInGit), "nothing was compared, and nobody would know"

@@ -79,6 +79,7 @@ CASES: List[Tuple[Dict[str, Any], int, str, str, str]] = [
     ({"alert": 5}, 13, f"{CART}.alert", "type", "must be a mapping"),
     ({"alert": {"four": 5}}, 13, f"{CART}.alert.four", "unknown_key", "unknown key four"),
     ({"alert": {"for": "5 minutes"}}, 13, f"{CART}.alert.for", "value", "must be a duration"),
+    ({"alert": {"for": 1e300}}, 13, f"{CART}.alert.for", "value", "longer than 30 days"),
     ({"alert": {"window": 0}}, 13, f"{CART}.alert.window", "value", "at least 1"),
     ({"alert": {"min_count": 0}}, 13, f"{CART}.alert.min_count", "value", "at least 1"),
     ({"alert": {"ratio": 1}}, 13, f"{CART}.alert.ratio", "value", "must be above 1"),
