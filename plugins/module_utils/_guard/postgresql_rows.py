@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The rows of one transaction in PostgreSQL, with as few round trips as there can be.
 
-A round trip takes longer than the statement in it. So writes wait for the next read or the end; and with the first row
-that a piece of work asks for by its key go the questions that the last piece of work asked after that one.
+A round trip takes longer than the statement in it. So writes wait for the next read or the end, and with the question
+for a service's lease goes everything else that is usually asked of a service.
 """
 
 from __future__ import annotations
@@ -30,37 +30,28 @@ _ROLLOUT = (
 _COMMAND = "SELECT seq, service, command, said_by, reason, at, taken, rollout FROM command"
 _ENTRY = "SELECT seq, at, service, kind, actor, body, prev, hash FROM entry"
 
-# a row, or rows, asked for by text keys alone: its table and the statement
-Question = Tuple[str, str, Tuple[Optional[bytes], ...]]
+# rows that are asked for by text keys alone: their table, the statement, and the keys
+Question = Tuple[str, str, Tuple[bytes, ...]]
+_SERVICE = b"\0"  # stands for the service's name; no text has it
+_KEPT = 16
 
 
 class Habit:
-    """What pieces of work ask for by key, one after another: most of them ask the same of another service."""
+    """What was asked of services lately, so that it can all be asked at once when the lease of one is asked for."""
 
     def __init__(self) -> None:
-        self._asked: List[Question] = []
+        self._asked: Dict[Question, None] = {}  # the newest last
 
-    def keep(self, asked: List[Question]) -> None:
-        """Remember what one piece of work asked; not when it only stopped earlier than the one before it."""
-        if [question[1] for question in asked] != [question[1] for question in self._asked[: len(asked)]]:
-            self._asked = asked
+    def learn(self, service: bytes, asked: Iterable[Question]) -> None:
+        for table, sql, keys in asked:
+            question = table, sql, tuple(key.replace(service, _SERVICE) for key in keys)
+            self._asked.pop(question, None)
+            self._asked[question] = None
+        for old in list(self._asked)[:-_KEPT]:
+            del self._asked[old]
 
-    def after(self, first: Question) -> List[Question]:
-        """What was asked after a question like `first`, with the keys of `first` in place of those of that time."""
-        for place, (table, sql, keys) in enumerate(self._asked):
-            if sql == first[1]:
-                now = [(old, new) for old, new in zip(keys, first[2]) if old and new is not None]
-                return [(table, sql, _with(keys, now)) for table, sql, keys in self._asked[place + 1 :]]
-        return []
-
-
-def _with(keys: Sequence[Optional[bytes]], now: Sequence[Tuple[bytes, bytes]]) -> Tuple[Optional[bytes], ...]:
-    changed = []
-    for key in keys:
-        for old, new in now:
-            key = key.replace(old, new) if key else key
-        changed.append(key)
-    return tuple(changed)
+    def of(self, service: bytes) -> List[Question]:
+        return [(table, sql, tuple(key.replace(_SERVICE, service) for key in keys)) for table, sql, keys in self._asked]
 
 
 class PostgresqlRows:
@@ -74,6 +65,7 @@ class PostgresqlRows:
         self._where = where
         self._begin = list(begin)
         self._habit = habit
+        self._service = b""  # whose lease was asked for first
         self._asked: List[Question] = []
         self._known: Dict[str, Dict[Question, List[Row]]] = {}
         self._later: List[Statement] = []
@@ -96,8 +88,9 @@ class PostgresqlRows:
         return later
 
     def ended(self) -> None:
-        """It was kept: what it asked is what the next one will ask."""
-        self._habit.keep(self._asked)
+        """It was kept: what it asked is what another one may ask."""
+        if self._service:
+            self._habit.learn(self._service, self._asked)
 
     def put(self, table: str, sql: str, *values: Value) -> None:
         self._later.append((sql, [encoded(value) for value in values]))
@@ -111,22 +104,22 @@ class PostgresqlRows:
     def _ask(self, sql: str, *values: Value) -> List[Row]:
         return self._exchange([(sql, [encoded(value) for value in values])])[-1].rows
 
-    def _find(self, table: str, sql: str, *keys: str) -> List[Row]:
-        """The rows for `keys`; known when they were asked for before and the table was not written to since."""
-        question = (table, sql, tuple(encoded(key) for key in keys))
-        self._asked.append(question)
-        known = self._known.setdefault(table, {}).get(question)
-        if known is not None:
-            return known
-        guesses = [
-            other
-            for other in dict.fromkeys(self._habit.after(question))
-            if other != question and other not in self._known.get(other[0], {})
-        ]
-        asked = [question, *guesses]
-        answers = self._exchange([(sql, keys) for table, sql, keys in asked])
-        for one, answer in zip(asked, answers[-len(asked) :]):
-            self._known.setdefault(one[0], {})[one] = answer.rows
+    def _find(self, table: str, sql: str, *keys: str, again: bool = True) -> List[Row]:
+        """The rows for `keys`; known when they were asked for before and the table was not written to since.
+
+        `again`: the next piece of work may well ask the same, of this service or of another.
+        """
+        question = table, sql, tuple(encoded(key) for key in keys)
+        if again:
+            self._asked.append(question)
+        if question not in self._known.get(table, ()):
+            asked = [question]
+            if table == "lease" and not self._service and keys[0]:
+                self._service = question[2][0]
+                asked += [other for other in self._habit.of(self._service) if other != question]
+            answers = self._exchange([(other[1], other[2]) for other in asked])
+            for other, answer in zip(asked, answers[-len(asked) :]):
+                self._known.setdefault(other[0], {})[other] = answer.rows
         return self._known[table][question]
 
     def _exchange(self, statements: Sequence[Statement]) -> List[Answer]:
@@ -161,7 +154,7 @@ class PostgresqlRows:
     # --- rollouts
 
     def rollout(self, rollout_id: str) -> Optional[Rollout]:
-        rows = self._find("rollout", f"{_ROLLOUT} WHERE id = $1", rollout_id)
+        rows = self._find("rollout", f"{_ROLLOUT} WHERE id = $1", rollout_id, again=False)
         return self._as_rollout(rows[0]) if rows else None
 
     def unfinished(self, service: str) -> Sequence[Rollout]:
@@ -225,10 +218,9 @@ class PostgresqlRows:
         answer = self._put_at_once(
             "command",
             "WITH next AS (UPDATE layout SET commands = commands + 1 RETURNING commands)"
-            " INSERT INTO command (seq, service, command, said_by, reason, at, taken, rollout)"
-            " SELECT commands, $1, $2, $3, $4, $5::float8, $6::float8, $7 FROM next RETURNING seq",
-            *(command.service, command.command, command.by, command.reason, command.at, command.taken),
-            command.rollout,
+            " INSERT INTO command (seq, service, command, said_by, reason, at, rollout)"
+            " SELECT commands, $1, $2, $3, $4, $5::float8, $6 FROM next RETURNING seq",
+            *(command.service, command.command, command.by, command.reason, command.at, command.rollout),
         )
         return replace(command, seq=int(answer.rows[0][0]))
 
@@ -276,7 +268,9 @@ class PostgresqlRows:
     # --- triggers that were decided on, and small documents
 
     def seen(self, service: str, trigger: str) -> Optional[str]:
-        rows = self._find("seen", "SELECT what FROM seen WHERE service = $1 AND trigger = $2", service, trigger)
+        rows = self._find(
+            "seen", "SELECT what FROM seen WHERE service = $1 AND trigger = $2", service, trigger, again=False
+        )
         return rows[0][0] if rows else None
 
     def mark_seen(self, service: str, trigger: str, what: str, now: float) -> None:

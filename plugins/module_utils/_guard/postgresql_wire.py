@@ -35,7 +35,7 @@ _DEFAULTS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 8000,  # milliseconds
 }
-Value = Union[str, int, float, None]
+Value = Union[str, int, float]
 Statement = Tuple[str, Sequence[Optional[bytes]]]  # SQL, and its values as `encoded` makes them
 Row = Tuple[str, ...]  # NULL is an empty text: no column has both
 
@@ -213,10 +213,8 @@ def rolled_back(wire: Wire) -> Iterator[None]:
         raise
 
 
-def encoded(value: Value) -> Optional[bytes]:
+def encoded(value: Union[str, int, float]) -> bytes:
     """As PostgreSQL reads it in a text; OptionError for what it cannot keep in one."""
-    if value is None:
-        return None
     if not isinstance(value, str):
         return repr(value).encode()
     if "\0" in value:
