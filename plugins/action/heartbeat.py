@@ -10,7 +10,7 @@ import socket
 from contextlib import closing
 from typing import Callable, Dict, List
 
-from ansible.module_utils.basic import env_fallback
+from ansible.module_utils.common.parameters import env_fallback
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, TellError

@@ -19,6 +19,15 @@ from .._errors import OptionError, TellError
 from .._sense import client
 from .channel import check_url, host_of
 
+try:
+    import requests
+    from requests.utils import get_environ_proxies
+except ImportError as error:
+    # told where it is needed: Ansible loads this file also on machines that only look at it
+    MISSING: Optional[ImportError] = error
+else:
+    MISSING = None
+
 Note = Mapping[str, object]
 WATCHDOG = "watchdog"  # the ledger's note of when it was seen: {at: epoch seconds, from: who told us}
 AHEAD = 30.0  # seconds that another machine's clock may be ahead of ours
@@ -57,9 +66,8 @@ def ping(url: str, method: str, beat: Beat, timeout: float) -> None:
 
 def reach(method: str, url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> None:
     """One request that only has to arrive; TellError says why it did not, and of the URL only the host."""
-    if client.MISSING is not None:
+    if MISSING is not None:
         raise TellError("The Python library requests is missing on the controller", mend="Install requests")
-    requests = client.requests
     environ = os.environ
     verify = environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or True
     try:
@@ -72,7 +80,7 @@ def reach(method: str, url: str, body: bytes, headers: Mapping[str, str], timeou
                 headers={"User-Agent": "selfheal.delivery", **headers},
                 timeout=timeout,
                 verify=verify,
-                proxies=dict(client.get_environ_proxies(url)),
+                proxies=dict(get_environ_proxies(url)),
                 allow_redirects=False,
                 stream=True,
             ) as response:
