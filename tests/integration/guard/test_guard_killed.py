@@ -22,7 +22,7 @@ from guard_killed import ALARM, BAD, GOOD, SERVICE, Controller, in_a_child
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
 
-START = 2000.0
+START = 2_000_000_000.0
 PLACES = ("web1", "web2")
 # about how many points one run has: three for each of its writes to the ledger, and those of each place's own change
 LEAST_POINTS = 30
