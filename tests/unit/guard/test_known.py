@@ -10,7 +10,12 @@ from typing import Any, Dict, Iterator, Mapping, Optional
 import pytest
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import rollouts
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import found_bad, last_known_good
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import (
+    found_bad,
+    kept_template,
+    last_known_good,
+    rolled_back,
+)
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
 
 TEMPLATE: Dict[str, Any] = {"spec": {"containers": [{"name": "shop", "image": "shop:1.0.0"}]}}
@@ -24,9 +29,10 @@ class Story:
         self.ledger = SqliteLedger(str(path))
         self._now = 100.0
 
-    def rollout(self, release: str, state: str, verdict: str = "pass", **kept: object) -> str:
+    def rollout(self, release: str, state: str, verdict: str = "pass", kind: str = "canary", **kept: object) -> str:
         self._now += 10
-        what = rollouts.Begin("test/shop", release, "canary", {"fleet": ["eu"]})
+        why = {"why": "alert ShopErrors"} if kind == "rollback" else {}
+        what = rollouts.Begin("test/shop", release, kind, {"fleet": ["eu"], **why})
         rollout, lease = rollouts.begin(self.ledger, what, holder="run", actor="ada", ttl=30, now=self._now)
         body = {"rollout": rollout.id, "place": "eu", "ok": True, **kept}
         self.ledger.append("test/shop", "outcome", "ada", body, self._now)
@@ -91,3 +97,35 @@ def test_a_verdict_whose_controller_died_before_it_could_undo_counts(
     outcome: Mapping[str, object] = {"bake": {}}
     rollouts.close(story.ledger, lease, rollout.id, state="undone", outcome=outcome, actor="ada", now=102.0)
     assert found_bad(story.ledger, "test/shop", "2.0.0") == why
+
+
+@pytest.mark.parametrize("state", ["done", "undone", "unresolved"])
+def test_to_roll_a_release_back_is_to_find_it_bad_whatever_becomes_of_that(story: Story, state: str) -> None:
+    story.rollout("1.0.0", "done")
+    story.rollout("2.0.0", "done")
+    story.rollout("2.0.0", state, "", kind="rollback")
+    good = last_known_good(story.ledger, "test/shop")
+    assert good is not None and good.release == "1.0.0"
+    assert rolled_back(story.ledger, "test/shop") == ["2.0.0"]
+    assert found_bad(story.ledger, "test/shop", "2.0.0") == "alert ShopErrors"
+
+
+def test_a_release_that_passed_again_was_not_bad_for_ever(story: Story) -> None:
+    story.rollout("2.0.0", "done", "", kind="rollback")
+    story.rollout("1.0.0", "done", "", kind="action")  # judges nothing
+    assert last_known_good(story.ledger, "test/shop") is None
+    story.rollout("2.0.0", "done")
+    assert rolled_back(story.ledger, "test/shop") == []
+
+
+def test_what_restores_a_release_outlives_the_entries_that_recorded_it(story: Story) -> None:
+    story.rollout("1.0.0", "done", current="1.0.0", template=TEMPLATE)
+    for number in range(3):
+        story.ledger.append("test/shop", "note", "ada", {"number": number}, 160.0)
+    assert story.ledger.prune(155.0, story.ledger.head(), "ada", 10_000.0) is not None
+    assert [entry.kind for entry in story.ledger.entries()] == ["note", "note", "note", "retention"]
+    assert kept_template(story.ledger, "test/shop", "eu") == ("1.0.0", TEMPLATE)
+    assert kept_template(story.ledger, "test/other", "eu") is None
+    known = last_known_good(story.ledger, "test/shop")
+    assert known is not None and (known.release, known.recorded) == ("1.0.0", {"eu": {"template": TEMPLATE}})
+    assert story.ledger.verify() is None

@@ -18,6 +18,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._errors import (
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import rollouts
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Lease, Rollout
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.story import story
 
 TTL = 30.0
 GONE = 100.0 + TTL + 1  # when the lease of the one who began has run out
@@ -220,3 +221,54 @@ def test_a_rollout_that_only_watched_counts_what_it_began_to_take_back(ledger: S
         body = {"rollout": rollout.id, "place": place, "state": "known_good"}
         ledger.append("shop", "action", "ada", body, 101.0, lease)
     assert set(rollouts.unresolved(ledger, rollout, {"web1": {"changed": True}})) == {"web2"}
+
+
+PINNED: Dict[str, Any] = {"fleet": ["web1", "web2", "web3"], "before": {"web1": "1.0.0", "web2": "1.0.0"}}
+
+
+def test_a_rollback_counts_every_place_that_is_not_where_it_was_pinned(ledger: SqliteLedger) -> None:
+    rollout, _lease = begun(ledger, kind="rollback", intent=PINNED)
+    assert rollouts.unresolved(ledger, rollout, {}) == ["web1", "web2"]
+    back: Dict[str, Mapping[str, object]] = {"web1": {"changed": True}, "web2": {"skipped": True}, "web3": BAD}
+    assert rollouts.unresolved(ledger, rollout, back) == ["web2"]
+
+
+def test_a_rollback_whose_controller_is_gone_is_finished_whatever_the_policy_says(ledger: SqliteLedger) -> None:
+    begun(ledger, kind="rollback", intent=PINNED)
+    assert due(ledger, 101.0)[0] == "wait"
+    for on_interrupt in ("undo", "continue"):
+        assert due(ledger, GONE, on_interrupt) == ("undo", "its controller is gone")
+
+
+def test_a_rollback_that_failed_is_tried_again_once_for_each_word_of_a_person(ledger: SqliteLedger) -> None:
+    rollout, lease = begun(ledger, kind="rollback", intent=PINNED)
+    closed(ledger, lease, rollout, "unresolved", 101.0, unresolved=["web1"])
+    assert due(ledger, GONE) == (
+        "wait",
+        "it could not be finished, and is not tried again unless a person says resume or abort",
+    )
+    ledger.say("shop", "resume", "ada", "the disk is free", GONE)
+    assert due(ledger, GONE) == ("undo", "a person said resume")
+    again, lease = taken(ledger, rollout, GONE)
+    closed(ledger, lease, again, "unresolved", GONE + 1, unresolved=["web1"])
+    assert due(ledger, GONE + 2)[0] == "wait"
+    ledger.say("shop", "abort", "ada", "it is gone for good", GONE + 3)
+    assert due(ledger, GONE + 4) == ("close", "a person aborted it")
+
+
+def test_what_is_given_up_keeps_what_is_known_and_is_closed_once(ledger: SqliteLedger) -> None:
+    rollout, lease = begun(ledger, kind="rollback", intent=PINNED)
+    closed(ledger, lease, rollout, "unresolved", 101.0, unresolved=["web1"])
+    who = {"holder": "run 2", "actor": "bob", "ttl": TTL}
+    given_up = rollouts.give_up(ledger, rollout.id, "a person aborted it", now=GONE, **who)  # type: ignore[arg-type]
+    assert given_up.state == "undone" and given_up.outcome["unresolved"] == ["web1"]
+    assert "is closed as it is: a person aborted it. web1 may still run 2.0.0." in story(given_up)
+    with pytest.raises(LeaseError, match="already undone"):
+        rollouts.give_up(ledger, rollout.id, "again", now=GONE + 1, **who)  # type: ignore[arg-type]
+    assert not ledger.unfinished("shop") and ledger.holder("shop", GONE + 1) is None
+
+
+def test_an_action_whose_holder_is_gone_is_closed_for_nobody_knows_whether_it_was_done(ledger: SqliteLedger) -> None:
+    begun(ledger, kind="action", intent={"action": "restart", "fleet": ["web1"]})
+    assert due(ledger, 101.0)[0] == "wait"
+    assert due(ledger, GONE) == ("close", rollouts.NOBODY_KNOWS)

@@ -132,3 +132,33 @@ def test_whatever_the_ledger_holds_there_is_a_message(state: str, outcome: Dict[
     if isinstance(until, float) and abs(until) > 1e11:  # past the years that a calendar has
         outcome["hold_until"] = None
     assert told(state, **outcome).startswith("demo/shop: 2.0.0 ")
+
+
+def rolled_back(state: str, **outcome: object) -> str:
+    intent = {"before": {"web1": "1.0.0", "web2": "1.0.0", "web3": "1.0.0"}, "left": ["web4"]}
+    return story(Rollout("r1", "demo/shop", "2.0.0", "rollback", state, 1, 0.0, 0.0, intent=intent, outcome=outcome))
+
+
+def test_a_rollback_says_why_what_went_back_and_what_was_left_alone() -> None:
+    places = {
+        "web1": {"changed": True, "current": "1.0.0"},
+        "web2": {"changed": False, "current": "1.0.0"},
+        "web3": {"changed": False, "current": "3.0.0"},
+    }
+    verified = {"verdict": "unverified", "reason": "errors: no_data"}
+    assert rolled_back("done", why="alert ShopErrors", places=places, verified=verified) == (
+        "demo/shop: 2.0.0 was rolled back: alert ShopErrors. web1, web2 are back on 1.0.0. "
+        "web3 had 3.0.0 by then, and was left alone. Its gates there: unverified (errors: no_data)."
+    )
+
+
+def test_a_rollback_that_could_not_be_finished_is_not_tried_again_by_itself() -> None:
+    places = {"web1": {"failed": True, "changed": True, "msg": "it does not start."}, "web2": {"skipped": True}}
+    message = rolled_back("unresolved", places=places, unresolved=["web1", "web2", "web3"])
+    assert "it does not start; it was not tried, because a batch before it failed; it was lost" in message
+    assert "resume tries once more and abort leaves it" in message and "reconcile.yml" not in message
+
+
+def test_a_rollback_names_who_has_nowhere_to_go() -> None:
+    message = rolled_back("done", places={"web1": {"changed": True, "current": "1.0.0"}}, left=["web4"])
+    assert "web4 stayed as they are: no known good release is there to go back to. Release a mended one." in message
