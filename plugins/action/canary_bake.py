@@ -296,7 +296,7 @@ def _switched(policy: Policy) -> bool:
 
 def _would(options: Facts, policy: Policy) -> str:
     gates = ", ".join(gate.name for gate in policy.gates)
-    places = options["step"].get("canary") or _went_back(options)
+    places = options["step"].get("canary") or _went_back(options["results"], None)
     return f"would watch {gates} on {', '.join(places)} for {policy.bake.min_bake:g}s and more"
 
 

@@ -68,9 +68,9 @@ options:
       - V(bake) watches O(step) until it is decided.
       - V(look) takes a single look at a held rollout.
       - V(verify) watches the places that went back, until it is known whether their gates are good again.
-      - V(confirm) asks whether the service is bad now, on all its places, before somebody acts on what a trigger says. A
-        source that remembers is asked about O(confirm_window) and answers at once; another, or a gate host, takes looks,
-        for C(verify_for) at most.
+      - V(confirm) asks whether the service is bad now, on all its places, before somebody acts on what a trigger says.
+        A source that remembers is asked about O(confirm_window) and answers at once; another, or a gate host, takes
+        looks, for C(verify_for) at most.
     type: str
     choices: [bake, look, verify, confirm]
     default: bake
@@ -86,7 +86,8 @@ options:
     type: dict
     default: {}
   confirm_window:
-    description: How many seconds back a source is asked for O(phase=confirm). Of these, the newest that can tell decide.
+    description:
+      - How many seconds back a source is asked for O(phase=confirm). Of these, the newest that can tell decide.
     type: float
     default: 120.0
   policy:
