@@ -148,8 +148,8 @@ options:
     type: dict
     default: {}
   release:
-    description: The release that the action brings. By default the current one, or for O(kind=rollback) the known good
-      one.
+    description: The release that the action is about, for O(kind=rollback) the one that it leaves. By default the
+      current one.
     type: str
     default: ""
   kind:

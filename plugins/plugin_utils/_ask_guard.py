@@ -19,7 +19,6 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision 
     ERROR_CODE,
     KINDS,
     PERSON,
-    ROLLBACK,
     STORE_UNAVAILABLE,
     UNDO,
     Decision,
@@ -133,8 +132,9 @@ def _situation(told: Mapping[str, Any]) -> Situation:
 def _opens(request: Request, options: Facts) -> Rollout:
     """What is written together with a yes."""
     situation = request.situation
-    release = options["release"] or (situation.known_good if options["kind"] == ROLLBACK else situation.current)
-    intent: Dict[str, object] = {"action": request.action, **plain(options["intent"] or {})}
+    release = options["release"] or situation.current
+    target = {"target": situation.known_good} if situation.known_good else {}
+    intent: Dict[str, object] = {"action": request.action, **target, **plain(options["intent"] or {})}
     return Rollout(request.id, request.service, release, options["kind"], OPEN, 0, 0.0, 0.0, intent)
 
 

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from .._errors import OptionError
 from .chain import base
+from .decision import ROLLBACK
 from .model import DONE, ROLLOUT, STATE, TRIGGER, UNDONE, Entry
 
 JSONL = "jsonl"
@@ -25,6 +26,7 @@ FORMATS = (JSONL, CLOUDEVENTS, CDEVENTS)
 SOURCE = "/selfheal/ledger"
 PREFIX = "delivery.selfheal.ledger"  # a CloudEvents type begins with a name that its owner has, reversed
 CDEVENTS_VERSION = "0.4.1"
+_WENT_BACK = (("canary", UNDONE), ("watch", UNDONE), (ROLLBACK, DONE))
 _CONTENT_TYPE = {CLOUDEVENTS: "application/json", CDEVENTS: "application/cdevents+json"}
 
 Event = Dict[str, Any]
@@ -128,10 +130,10 @@ def _change(entry: Entry, opening: Mapping[str, object]) -> Optional[Tuple[str, 
     if state == DONE and kind == "canary" and release:
         before = intent.get("before") if isinstance(intent, Mapping) else None
         return ("upgraded" if before else "deployed"), release
-    if state == DONE and kind == "rollback" and release:
-        return "rolledback", release
-    if state == UNDONE and kind in ("canary", "watch") and isinstance(outcome, Mapping):
+    if (kind, state) in _WENT_BACK and isinstance(outcome, Mapping):
         targets = _back_on(outcome.get("places"))
+        if kind == ROLLBACK and not outcome.get("places") and isinstance(intent, Mapping) and intent.get("target"):
+            targets = {str(intent["target"])}  # of somebody's own play, which has not told place by place
         return ("rolledback", targets.pop()) if len(targets) == 1 else None
     return None
 

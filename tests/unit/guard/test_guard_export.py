@@ -130,7 +130,8 @@ def test_contract_cloudevents() -> None:
         ([alert(kind="error_code", name="SHOP-PAY-001")], "incident.detected", None),
         ([opened("canary"), moved("done")], "service.deployed", "2.0.1"),
         ([opened("canary", before={"web1": "1.0.0"}), moved("done")], "service.upgraded", "2.0.1"),
-        ([opened("rollback", "1.0.0"), moved("done", ok=True)], "service.rolledback", "1.0.0"),
+        ([opened("rollback"), moved("done", places=BACK)], "service.rolledback", "1.0.0"),
+        ([opened("rollback", target="1.0.0"), moved("done", ok=True)], "service.rolledback", "1.0.0"),
         ([opened("watch"), moved("undone", places=BACK)], "service.rolledback", "1.0.0"),
         ([opened("canary", "2.0/1 x@y"), moved("done")], "service.deployed", "2.0%2F1%20x%40y"),
     ],
@@ -154,6 +155,8 @@ def test_contract_cdevents(entries: List[Dict[str, Any]], type: str, artifact: s
         ([opened("canary"), moved("held")], SHOP),
         ([opened("watch"), moved("done")], SHOP),  # somebody else has deployed it
         ([opened("action"), moved("done")], SHOP),
+        ([opened("rollback"), moved("done", ok=True)], SHOP),
+        ([opened("rollback", target="1.0.0"), moved("undone", ok=False)], SHOP),
         ([opened("canary"), moved("undone", places={})], SHOP),
         ([opened("canary"), moved("undone", places={**BACK, "web3": {"changed": True, "current": "0.9"}})], SHOP),
         ([moved("done")], SHOP),  # its beginning is not there any more
