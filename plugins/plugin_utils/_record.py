@@ -29,9 +29,10 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision 
     Trigger,
 )
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.keeper import LeaseKeeper
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import RECORDED, kept_template
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import kept_template
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Lease
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.policy import parse_guard
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.retention import RECORDED
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     LEASE_TTL,
     SERVICE,

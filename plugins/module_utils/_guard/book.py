@@ -46,6 +46,7 @@ Known = Dict[str, Tuple[Note, Remembered]]
 _MEMORY = "memory:"  # + service, or nothing for the fleet's
 _COUNTERS = "counters:"  # + service
 _CLOCKS = "clocks"
+_RETAINED = "retained"  # where the newest retention entry is
 WATCHDOG = "watchdog"  # when the alert pipeline's Watchdog was seen last
 
 
@@ -315,7 +316,7 @@ class Book:
         return self._store.read(lambda rows: rows.note(key))
 
     def change_note(self, key: str, change: Callable[[Note], Note]) -> Note:
-        rules.own_note(key, (_MEMORY, _COUNTERS, _CLOCKS))
+        rules.own_note(key, (_MEMORY, _COUNTERS, _CLOCKS, _RETAINED))
 
         def work(pen: Pen) -> Note:
             changed = chain.decode(chain.canonical(change(pen.rows.note(key))))
@@ -371,9 +372,20 @@ class Book:
             if cut is None:
                 return None
             pen.rows.cut(cut.through, cut.rollouts, before)
-            return pen.write("", RETENTION, actor, cut.body, now)
+            entry = pen.write("", RETENTION, actor, cut.body, now)
+            pen.keep(_RETAINED, {"seq": entry.seq})
+            return entry
 
         return self._write(work)
+
+    def retained(self) -> Optional[Entry]:
+        def work(rows: Rows) -> Optional[Entry]:
+            seq = rows.note(_RETAINED).get("seq")
+            found = rows.entries("", seq - 1, 1) if isinstance(seq, int) else ()
+            # the note only finds it; what it says is in the chain
+            return found[0] if found and found[0].kind == RETENTION else None
+
+        return self._store.read(work)
 
     def close(self) -> None:
         self._store.close()

@@ -5,17 +5,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 from .decision import ROLLBACK
 from .ledger import Ledger
 from .model import DONE, UNDONE, Rollout
+from .retention import RECORDED
 
 DEPLOYS = ("canary", "watch")  # the kinds of rollout that judge a release; the others act on one
 _ROLLOUTS = 200
 _ENTRIES = 1000
-# what a place told when the release was promoted there, and what restores it where the place has forgotten
-RECORDED = ("template", "images")
 
 
 @dataclass(frozen=True)
@@ -74,9 +73,9 @@ def kept_template(
 
     Of `release`, or else of the newest one that was not found bad since; None when nothing was kept.
     """
-    for entry in ledger.last_entries(service, _ENTRIES):
-        told, template = entry.body.get("current"), entry.body.get("template")
-        if entry.kind != "outcome" or entry.body.get("place") != place or not isinstance(template, Mapping):
+    for body in _outcomes(ledger, service):
+        told, template = body.get("current"), body.get("template")
+        if body.get("place") != place or not isinstance(template, Mapping):
             continue
         if told == release or (not release and found_bad(ledger, service, str(told)) is None):
             return str(told), template
@@ -107,11 +106,22 @@ def _failed(rollout: Rollout) -> bool:
     return isinstance(kept, Mapping) and kept.get("phase") == "failed" and kept.get("reason") != "aborted"
 
 
+def _outcomes(ledger: Ledger, service: str) -> Iterator[Mapping[str, Any]]:
+    """What places told of changes, newest first; at last what retention kept of the entries that it removed."""
+    for entry in ledger.last_entries(service, _ENTRIES):
+        if entry.kind == "outcome":
+            yield entry.body
+    retained = ledger.retained()
+    kept = retained.body.get("recorded") if retained is not None else None
+    for body in reversed(kept if isinstance(kept, list) else []):
+        if body.get("service") == service:
+            yield body
+
+
 def _recorded(ledger: Ledger, rollout: Rollout) -> Dict[str, Dict[str, Any]]:
     found: Dict[str, Dict[str, Any]] = {}
-    for entry in ledger.last_entries(rollout.service, _ENTRIES):
-        body = entry.body
-        if entry.kind == "outcome" and body.get("rollout") == rollout.id:
+    for body in _outcomes(ledger, rollout.service):
+        if body.get("rollout") == rollout.id:
             kept = {name: body[name] for name in RECORDED if body.get(name)}
             if kept:
                 found.setdefault(str(body.get("place")), kept)

@@ -180,4 +180,7 @@ class Ledger(Protocol):
         is newer is never removed. None when there was nothing to remove.
         """
 
+    def retained(self) -> Optional[Entry]:
+        """The newest `retention` entry, which says what the removed ones recorded of releases that are known good."""
+
     def close(self) -> None: ...
