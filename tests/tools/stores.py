@@ -23,6 +23,8 @@ from cluster import Cluster
 from postgres import Postgres
 from psycopg.rows import dict_row
 
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.book import Book
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.kubernetes import open_store
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.open import STORES as STORES
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.open import open_ledger
@@ -246,7 +248,7 @@ class KubernetesKept(Kept):
 
     @contextmanager
     def unreachable(self) -> Iterator[Opener]:
-        ledger = self.open()
+        ledger = Book(open_store({**self.options, "store": None, "request_timeout": 0.5}, environ={}))
         self.cluster.kill_apiserver()
         yield lambda: ledger
         self.cluster.revive_apiserver()
