@@ -338,19 +338,21 @@ decision:
     message:
       description: Why, in one sentence.
       type: str
-      sample: PAUSED_MESSAGE
+      sample: >-
+        ada paused it at 2026-11-21 15:50:28 UTC until 2026-11-21 17:50:28 UTC: CHG-1234, the database moves. Resume it
+        with the guard module.
     page:
       description: Whether a person has to know, now.
       type: bool
-      sample: false
+      sample: true
     until:
       description: When asking again may help, in seconds since the epoch, or V(null).
       type: float
-      sample: 1795258793.85
+      sample: 1795283428.8
     policy:
       description: The version of the policy that decided, the beginning of its SHA-256.
       type: str
-      sample: POLICY_VERSION
+      sample: ef12f6feb9f7
 repeated:
   description: The same trigger was told the same before. It was counted, and not recorded again.
   returned: for O(command=acquire)

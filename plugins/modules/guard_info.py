@@ -104,8 +104,8 @@ services:
            condition: "alert:ShopErrors", approved_by: "", used: false}
     conditions:
       description: >-
-        What fires now, or was acted on. C(level) is a multiple of its limit, C(firing) how many incidents of it are
-        not over.
+        What fires now, or was acted on. C(level) is a multiple of its limit, where it was told, C(firing) how many
+        incidents of it are not over.
       type: list
       elements: dict
       sample:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional
 
-from .memory import Fleet, Memory
+from .memory import UNMEASURED, Fleet, Memory
 from .policy import GuardPolicy, breaker
 
 Facts = Dict[str, object]
@@ -50,13 +50,13 @@ def recommendations(memory: Memory, now: float) -> List[Facts]:
 
 
 def conditions(memory: Memory) -> List[Facts]:
-    """What fires now, or was acted on. `level` is a multiple of its limit."""
+    """What fires now, or was acted on. `level` is a multiple of its limit, or None."""
     return [
         {
             "condition": name,
             "since": one.since,
             "firing": len(one.firing),
-            "level": one.height if one.firing else None,
+            "level": one.height if one.firing and one.height < UNMEASURED else None,
             "acted_at": one.disarmed_at,
         }
         for name, one in memory.conditions.items()
