@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Dict, Iterator, List
@@ -113,7 +114,7 @@ class Postgres:
         self._child = None
         for pid in family:  # its memory is free only when all of them are gone
             while Path(f"/proc/{pid}/cmdline").is_file() and _alive(pid):
-                os.sched_yield()
+                time.sleep(0.01)
 
     def restart(self, **settings: str) -> None:
         self.stop()

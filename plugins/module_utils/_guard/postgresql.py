@@ -171,7 +171,7 @@ class PostgresqlStore:
             if not failure.lost:
                 raise
             if not self._settled(failure):
-                raise Failure(failure.text, lost=True, silent=failure.silent) from failure
+                raise Failure(failure.text, lost=True) from failure  # nothing was kept, and the server answers
             return
         if tag != "COMMIT":
             raise StoreError(f"{self.where}: the transaction had failed and was not kept ({tag})")

@@ -68,7 +68,8 @@ _WORDS = (
 
 def place(options: Mapping[str, object], schema: str) -> str:
     """`The ledger in PostgreSQL at db1:5432, database shop, schema selfheal`, as far as it is known."""
-    host = options.get("host") or options.get("hostaddr") or os.environ.get("PGHOST") or "the local socket"
+    given = (options.get(name) for name in ("host", "hostaddr", "service"))
+    host = next(filter(None, given), None) or os.environ.get("PGHOST") or "the local socket"
     port = options.get("port") or os.environ.get("PGPORT") or "5432"
     dbname = options.get("dbname") or os.environ.get("PGDATABASE") or "of the user's name"
     return f"The ledger in PostgreSQL at {host}:{port}, database {dbname}, schema {schema}"

@@ -117,7 +117,7 @@ class Wire:
             name = fresh[sql] = b"s%d" % self._count
             self._pq.send_prepare(name, sql.encode())
             wanted = [False, True]
-        self._pq.send_query_prepared(name, values)
+        self._pq.send_query_prepared(name, list(values))
         return wanted
 
     def _results(self, deadline: float) -> List[PGresult]:
