@@ -111,9 +111,8 @@ class PostgresqlStore:
         key = int.from_bytes(hashlib.sha256(f"selfheal.delivery {schema}".encode()).digest()[:8], "big", signed=True)
         self._lock: Statement = (f"SELECT pg_advisory_xact_lock({key})", ())
         self._head: Statement = (
-            f"SELECT (SELECT string_agg(version::text, ', ') FROM \"{schema}\".layout),"
-            " extract(epoch FROM clock_timestamp()), (SELECT max(seq) FROM entry),"
-            " (SELECT hash FROM entry ORDER BY seq DESC LIMIT 1)",
+            f'SELECT version, extract(epoch FROM clock_timestamp()), seq, hash FROM "{schema}".layout'
+            " LEFT JOIN (SELECT seq, hash FROM entry ORDER BY seq DESC LIMIT 1) AS newest ON true",
             (),
         )
         self._writer, self._number = uuid.uuid4().hex, 0

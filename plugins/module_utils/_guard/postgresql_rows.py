@@ -127,8 +127,9 @@ class PostgresqlRows:
         begin, self._begin = self._begin, []
         answers = self._wire.ask([*begin, *self.taken(), *statements])
         if begin:
-            version, now, seq, newest = answers[len(begin) - 1].rows[0]
-            postgresql_failures.check_version(version, VERSION, self._where)
+            head = answers[len(begin) - 1].rows
+            postgresql_failures.check_version(", ".join(row[0] for row in head), VERSION, self._where)
+            now, seq, newest = head[0][1:]
             self._ahead = float(now) - time.monotonic()
             if self._newest is None:
                 self._newest = int(seq or 0), newest or chain.GENESIS
