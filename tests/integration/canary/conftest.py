@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional
@@ -93,8 +94,18 @@ class Shop(Fleet):
 
     def good_first_release(self) -> None:
         """1.0.0, known good on every place."""
-        for given in self.deployed("1.0.0", self.names):
+        self.known_good("1.0.0")
+
+    def known_good(self, release: str) -> None:
+        for given in self.deployed(release, self.names):
             change({**given, "state": "promoted"}, dry=False)
+
+    def turn_bad(self, release: str) -> None:
+        """It fails from now on wherever it runs, as a leak or a full table makes it after a while."""
+        for name, port in zip(self.names, self.ports, strict=True):
+            self.break_release(name, release, errors=0.6)
+            restart = [self.python, str(self.scripts / "place.py"), "restart", str(self.place(name)), str(port)]
+            subprocess.run(restart, check=True)
 
     def deployed(self, release: str, places: Iterable[str]) -> List[Dict[str, Any]]:
         """Release by the module's own code, without the seconds of a playbook; the options that it took by place."""

@@ -40,10 +40,10 @@ def prometheus(shop: Fleet, port: int) -> Iterator[None]:
         process.wait()
 
 
-def seen(port: int) -> int:
-    """How many places Prometheus has scraped more than once, so that their traffic is known."""
-    query = quote('count(count_over_time(http_requests_total{code="200"}[5s]) > 1)')
+def seen(port: int, what: str = 'count_over_time(http_requests_total{code="200"}[5s]) > 1') -> int:
+    """Of how many places Prometheus says this; as it is, that they were scraped more than once: their traffic is known."""
     try:
+        query = quote(f"count({what})")
         with urlopen(f"http://127.0.0.1:{port}/api/v1/query?query={query}", timeout=1) as answer:
             found = json.load(answer)["data"]["result"]
     except OSError:
@@ -69,3 +69,31 @@ def test_a_bad_release_is_caught_and_a_good_one_promoted_by_what_prometheus_saw(
         good = shop.play("2.0.1")
         assert good.process.returncode == 0, good.output
     assert shop.current() == dict.fromkeys(OLD, "2.0.1")
+
+
+def test_what_prometheus_remembers_confirms_a_rollback_at_once(make_shop) -> None:
+    port = free_ports(1)[0]
+    guard = {"mode": "act", "alerts": ["ShopErrors"]}
+    bake = {"look_every": 0.5, "min_bake": 1, "deadline": 20, "warm_up": 0, "verify_for": 8}
+    shop = make_shop(
+        source={"type": "prometheus", "url": f"http://127.0.0.1:{port}", "window": 10}, bake=bake, guard=guard
+    )
+    inventory = shop.folder / "inventory.json"
+    contents = json.loads(inventory.read_text())
+    del contents["all"]["vars"]["ansible_host"]
+    inventory.write_text(json.dumps(contents))
+    shop.known_good("2.0.1")
+    with shop.load(), prometheus(shop, port):
+        shop.turn_bad("2.0.1")
+        deadline = time.monotonic() + 60
+        while seen(port, 'increase(http_requests_total{code="500"}[10s]) > 100') < len(shop.names):
+            assert time.monotonic() < deadline, "no alert would fire"
+            time.sleep(0.1)
+        alert = {"kind": "alert", "name": "ShopErrors", "id": "a1"}
+        command = shop.command("selfheal.delivery.rollback", {"rollback_trigger": alert, "rollback_confirm_window": 40})
+        run = shop.run(command)
+        assert run.end() == 0, run.output
+    assert shop.current() == OLD
+    assert shop.last().outcome["verified"]["verdict"] == "recovered"
+    said = [line for line in run.lines if line.startswith("confirm")]
+    assert len(said) == 1 and said[0].startswith("confirm   0s  bad: errors"), said

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from contextlib import closing
 from typing import Any, Callable, Dict, List, Mapping
@@ -14,7 +13,7 @@ import pytest
 from ansible_run import Run
 from fleet import SERVICE
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.options import change, look
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.options import look
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision import Request, Situation, Trigger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import OPEN, Entry, Rollout
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.open import open_ledger
@@ -28,19 +27,6 @@ PATIENT = {"look_every": 0.5, "min_bake": 1, "deadline": 20, "warm_up": 0, "veri
 
 def alert(ident: str) -> Dict[str, object]:
     return {"kind": "alert", "name": "ShopErrors", "id": ident}
-
-
-def promote(shop: Any, release: str) -> None:
-    for given in shop.deployed(release, shop.names):
-        change({**given, "state": "promoted"}, dry=False)
-
-
-def turn_bad(shop: Any, release: str) -> None:
-    """It fails from now on wherever it runs, as a leak or a full table makes it after a while."""
-    for name, port in zip(shop.names, shop.ports, strict=True):
-        shop.break_release(name, release, errors=0.6)
-        place = str(shop.scripts / "place.py")
-        subprocess.run([shop.python, place, "restart", str(shop.place(name)), str(port)], check=True)
 
 
 def roll_back(shop: Any, *arguments: str, **variables: object) -> Run:
@@ -82,7 +68,7 @@ def promoted(make_shop: Callable[..., Any]) -> Callable[..., Any]:
 
     def make(**policy: object) -> Any:
         shop = make_shop(**{"guard": GUARD, "bake": PATIENT, **policy})
-        promote(shop, "2.0.1")
+        shop.known_good("2.0.1")
         return shop
 
     return make
@@ -90,7 +76,7 @@ def promoted(make_shop: Callable[..., Any]) -> Callable[..., Any]:
 
 def test_it_goes_back_once_is_marked_bad_and_never_chosen_again(promoted: Callable[..., Any]) -> None:
     shop = promoted()
-    turn_bad(shop, "2.0.1")
+    shop.turn_bad("2.0.1")
     with shop.load():
         said = ended(roll_back(shop, rollback_trigger=alert("a1")), well=True)
         assert shop.current() == OLD
@@ -108,7 +94,7 @@ def test_it_goes_back_once_is_marked_bad_and_never_chosen_again(promoted: Callab
         refused = shop.play("2.0.1")
         assert refused.process.returncode != 0 and "2.0.1 was found bad" in refused.output
 
-        turn_bad(shop, "1.0.0")
+        shop.turn_bad("1.0.0")
         second = ended(roll_back(shop, rollback_trigger=alert("a2")), well=False)
         assert "have no known good release to go back to" in second and decision(shop)["verdict"] == "denied"
     assert shop.current() == OLD
@@ -118,6 +104,9 @@ def test_it_goes_back_once_is_marked_bad_and_never_chosen_again(promoted: Callab
 
 def test_nothing_happens_where_the_gates_are_good_and_a_person_can_insist(promoted: Callable[..., Any]) -> None:
     shop = promoted()
+    inventory = json.loads((shop.folder / "inventory.json").read_text())
+    inventory["gate"] = {"hosts": {"gate1": {"ansible_connection": "ssh"}}}
+    (shop.folder / "inventory.json").write_text(json.dumps(inventory))
     with shop.load():
         ended(roll_back(shop, rollback_trigger=alert("a1"), rollback_on_denied="end"), well=True)
         assert (decision(shop)["verdict"], decision(shop)["reason"]) == ("denied", "not_confirmed")
@@ -129,6 +118,8 @@ def test_nothing_happens_where_the_gates_are_good_and_a_person_can_insist(promot
         ended(roll_back(shop, "--check", rollback_reason="INC-1", rollback_confirm=False), well=True)
         assert shop.current() == NEW
         shop.take_down("web3")
+        nobody = ended(roll_back(shop, rollback_trigger=alert("a2"), rollback_gate_host="gate1"), well=False)
+        assert "could not be asked again" in nobody and shop.current() == NEW
         said = ended(roll_back(shop, rollback_reason="INC-1", rollback_confirm=False), well=False)
     assert shop.current() == {**OLD, "web3": "2.0.1"}
     assert "web3 could NOT go back" in said and shop.last().state == "unresolved"
@@ -148,7 +139,7 @@ def test_it_only_pages(promoted: Callable[..., Any], why: str, reason: str) -> N
             mark.write_text(json.dumps({**json.loads(mark.read_text()), "known_good": None}))
     if why == "blocked":
         (shop.place("web2") / "releases" / "2.0.1" / ".rollback-blocked").touch()
-    turn_bad(shop, "2.0.1")
+    shop.turn_bad("2.0.1")
     with shop.load():
         said = ended(roll_back(shop, rollback_trigger=alert("a1")), well=False)
     told = decision(shop)
@@ -159,7 +150,7 @@ def test_it_only_pages(promoted: Callable[..., Any], why: str, reason: str) -> N
 
 def test_a_rollback_whose_controller_was_killed_is_finished_once(promoted: Callable[..., Any]) -> None:
     shop = promoted()
-    turn_bad(shop, "2.0.1")
+    shop.turn_bad("2.0.1")
     with shop.load():
         run = roll_back(shop, rollback_trigger=alert("a1"), rollback_batches=[1, "100%"])
         run.until("changed: [web1]")
@@ -191,7 +182,7 @@ def began_and_died(shop: Any) -> None:
 
 def test_one_that_fails_waits_for_a_person_and_for_the_batch_before(promoted: Callable[..., Any]) -> None:
     shop = promoted()
-    turn_bad(shop, "2.0.1")
+    shop.turn_bad("2.0.1")
     shop.break_release("web1", "1.0.0", start=False)
     with shop.load():
         run = roll_back(shop, rollback_trigger=alert("a1"), rollback_batches=[1, "100%"])
