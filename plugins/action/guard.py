@@ -236,9 +236,14 @@ def _own(ledger: Ledger, options: Facts) -> Rollout:
 
 
 def _lease(ledger: Ledger, rollout: Rollout, options: Facts, who: str) -> Lease:
-    """The caller's, or without one a new one: so that an action can be closed whose controller is gone."""
-    if options["lease"]:
-        return lease_from(options["lease"])
+    """The caller's, or a new one where that has expired, or where there is none because the controller is gone.
+
+    A newer holder fences the caller off: then it is the caller's lease that comes back, and closing says so.
+    """
+    given = lease_from(options["lease"]) if options["lease"] else None
+    taken = ledger.holder(rollout.service, now()) is not None
+    if given is not None and (taken or rollout.token != given.token):
+        return given
     _taken, lease = rollouts.take_over(
         ledger, rollout.id, holder=holder(), actor=who, ttl=options["lease_ttl"], now=now()
     )

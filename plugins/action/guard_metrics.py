@@ -36,6 +36,7 @@ class ActionModule(ControllerAction):
         "timeout": {"type": "float", "default": 10.0},
         "guard": {"type": "dict", "default": {}},
         "guards": {"type": "dict", "default": {}},
+        "verify": {"type": "bool", "default": True},
     }
 
     def act(self, options: Facts, task_vars: Facts) -> Facts:
@@ -46,7 +47,8 @@ class ActionModule(ControllerAction):
         guards = {str(name): plain(guard) for name, guard in (options["guards"] or {}).items()}
         with closing(ledger_from(options, create=False)) as ledger:
             counters, health = ledger.counters(), _health(ledger, plain(options["guard"] or {}), guards)
-        figures = metrics.figures(counters, health)
+            chain = [ledger.verify() is None] if options["verify"] else []
+        figures = metrics.figures(counters, health, chain)
         text, before = metrics.exposition(figures), _read(path)
         result: Facts = {"changed": bool(gateway or (path and text != before)), "metrics": text}
         if path:
@@ -90,7 +92,6 @@ def _health(ledger: Ledger, guard: Mapping[str, object], guards: Mapping[str, Ma
         pauses=metrics.ends(pauses_of(ledger, "", at)),
         running=Counter(running),
         entries=newest[0].seq if newest else 0,
-        problem=ledger.verify(),
         drift=_drift(ledger, parse_guard(guard, ""), at),
         watchdog_at=seen_at(ledger.note(WATCHDOG)),
     )

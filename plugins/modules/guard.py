@@ -182,7 +182,7 @@ options:
     default: ""
   lease:
     description:
-      - The lease that V(acquire) returned.
+      - The lease that V(acquire) returned. One that has expired will do, as long as nobody has taken the service since.
       - Without it, O(command=release) takes the action over from a controller that is gone.
     type: dict
   ok:

@@ -64,6 +64,13 @@ options:
     description: The same by service, as the ledger knows it, for services with policies of their own.
     type: dict
     default: {}
+  verify:
+    description:
+      - Whether to verify the chain, for C(selfheal_chain_ok). Without it, that metric is not there.
+      - It reads the whole ledger. Where that takes too long each minute, verify now and then by
+        M(selfheal.delivery.ledger_verify).
+    type: bool
+    default: true
 seealso:
   - module: selfheal.delivery.heartbeat
   - module: selfheal.delivery.guard_info

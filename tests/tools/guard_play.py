@@ -8,18 +8,19 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Union
 
 PYTHON = f"ansible_python_interpreter={sys.executable}"
 
 
-def run(play: List[Dict[str, Any]], env: Dict[str, str], folder: Path, *options: str) -> str:
-    """What the play printed; it must succeed, on this machine, with the folder's ledger."""
+def run(play: Union[str, List[Dict[str, Any]]], env: Dict[str, str], folder: Path, *options: str) -> str:
+    """What the play, or the playbook of that name, printed; it must succeed, here, with the folder's ledger."""
     book, config = folder / "play.yml", folder / "ansible.cfg"
     book.write_text(json.dumps(play))
+    name = play if isinstance(play, str) else str(book)
     config.touch()
     env = {**env, "ANSIBLE_CONFIG": str(config), "SELFHEAL_LEDGER": str(folder / "ledger.sqlite")}
-    command = ["ansible-playbook", "-i", "localhost,", "-c", "local", "-e", PYTHON, str(book), *options]
+    command = ["ansible-playbook", "-i", "localhost,", "-c", "local", "-e", PYTHON, name, *options]
     done = subprocess.run(command, env=env, check=False, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

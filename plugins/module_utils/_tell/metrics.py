@@ -44,14 +44,13 @@ class Health:
     """What is not counted: the state at the moment. Times are epoch seconds.
 
     `services` are the outlooks (`_guard.outlook`); `pauses` is by service, '' for all, when each ends, infinity for
-    never; `running` counts unfinished rollouts by service, kind and state; `problem` is the chain's, if it has one.
+    never; `running` counts unfinished rollouts by service, kind and state; `entries` is the newest one's number.
     """
 
     services: Sequence[Mapping[str, object]] = ()
     pauses: Mapping[str, float] = field(default_factory=dict)
     running: Mapping[Tuple[str, str, str], int] = field(default_factory=dict)
     entries: int = 0
-    problem: Optional[str] = None
     drift: float = 0.0
     watchdog_at: Optional[float] = None
 
@@ -128,9 +127,17 @@ def beating(beat: Beat) -> List["Metric"]:
     ]
 
 
-def figures(counters: Counters, health: Health) -> List["Metric"]:
-    """Every metric, with the service as a label."""
-    return [*_counted(counters), *_lasted(counters), *_succeeded(counters), *_state(health), *_whole(health)]
+def figures(counters: Counters, health: Health, chain: Sequence[bool] = ()) -> List["Metric"]:
+    """Every metric, with the service as a label. `chain` says whether that holds; it is empty when nobody looked."""
+    whole = [((), float(ok)) for ok in chain]
+    return [
+        *_counted(counters),
+        *_lasted(counters),
+        *_succeeded(counters),
+        *_state(health),
+        _gauge("selfheal_chain_ok", "1 when the ledger is as it was written.", (), whole),
+        *_controller(health),
+    ]
 
 
 def _counted(counters: Counters) -> Iterator["Metric"]:
@@ -198,10 +205,7 @@ def _state(health: Health) -> Iterator["Metric"]:
     )
 
 
-def _whole(health: Health) -> Iterator["Metric"]:
-    yield _gauge(
-        "selfheal_chain_ok", "1 when the ledger is as it was written.", (), [((), float(health.problem is None))]
-    )
+def _controller(health: Health) -> Iterator["Metric"]:
     yield _gauge("selfheal_chain_entries", "The number of the newest entry.", (), [((), float(health.entries))])
     yield _gauge(
         "selfheal_clock_drift_seconds", "By how much the controller's clock is wrong.", (), [((), health.drift)]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from pathlib import Path
 from typing import Any, Dict, List
@@ -168,6 +169,13 @@ def test_pauses_recommendations_and_closing_as_people_and_systems_meet(
         {"selfheal.delivery.ledger_verify": {}},  # 24
         {"selfheal.delivery.ledger_verify": {"head": "{{ told[24].head }}"}},  # 25
         {"selfheal.delivery.ledger_verify": {"head": "0123456789abcdef" * 4}},  # 26
+        acquire(lease_ttl=1),  # 27
+        {"ansible.builtin.pause": {"seconds": 2}},  # 28
+        release(27),  # 29: too late, but nobody else came
+        acquire(lease_ttl=1),  # 30
+        {"ansible.builtin.pause": {"seconds": 2}},  # 31
+        guard("release", rollout="{{ told[30].rollout.id }}", ok=False),  # 32: by somebody else
+        release(30),  # 33
     ]
     told = results(tasks, ansible_env, tmp_path)
     said = [one.get("msg", "") for one in told]
@@ -208,6 +216,8 @@ def test_pauses_recommendations_and_closing_as_people_and_systems_meet(
     kinds = {entry["kind"] for entry in told[23]["entries"]}
     assert {"trigger", "decision", "approval", "rollout", "state"} <= kinds
     assert said[24].startswith("The ledger is whole") and not told[25].get("failed")
+    assert told[29]["outcome"] == "done" and told[29]["rollout"]["token"] > told[27]["lease"]["token"]
+    assert told[32]["outcome"] == "undone" and told[33]["failed"] and "closed already (undone)" in said[33]
     assert told[26]["failed"] and "without the head 0123456789ab" in said[26]
 
 
@@ -269,6 +279,23 @@ def test_what_is_wrong_is_refused_with_its_mend_and_changes_nothing(
     assert told[-1]["failed"] and not told[-1]["changed"]
     assert (down["verdict"], down["reason"], down["page"]) == ("denied", "store_unavailable", True)
     assert (ledger.head(), ledger.counters()) == (head, counters)
+
+
+def test_the_playbook_for_people_pauses_and_resumes(
+    ledger: SqliteLedger, ansible_env: Dict[str, str], tmp_path: Path
+) -> None:
+    book = "selfheal.delivery.control"
+    words = {"delivery_command": "pause", "delivery_for": "2h", "delivery_reason": "CHG-5, a night's work"}
+    output = run(book, ansible_env, tmp_path, "-e", json.dumps({**words, "delivery_all_services": True}))
+    pause = ledger.fleet().pause
+    assert (
+        pause is not None and pause.reason == "CHG-5, a night's work" and pause.until == pytest.approx(pause.at + 7200)
+    )
+    assert "every service is paused until" in " ".join(output.split())
+    named = {"delivery_environment": "production", "delivery_service": "shop"}
+    run(book, ansible_env, tmp_path, "-e", json.dumps({**words, **named}))
+    run(book, ansible_env, tmp_path, "-e", json.dumps({"delivery_command": "resume", **named}))
+    assert ledger.memory(SHOP).pause is None and ledger.fleet().pause == pause
 
 
 def test_check_mode_rehearses_every_command(ledger: SqliteLedger, ansible_env: Dict[str, str], tmp_path: Path) -> None:

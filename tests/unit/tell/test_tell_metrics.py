@@ -46,7 +46,6 @@ HEALTH = metrics.Health(
     pauses=metrics.ends([{"service": "", "until": None}, {"service": SHOP, "until": NOW + 60}]),
     running={(SHOP, "rollback", "open"): 1},
     entries=42,
-    problem="Entry 17 was changed after it had been written.",
     drift=-61.5,
     watchdog_at=NOW - 5,
 )
@@ -66,7 +65,7 @@ def of(found: Samples, name: str, **labels: str) -> float:
 
 
 def test_everything_is_there_by_service() -> None:
-    found = samples(metrics.exposition(metrics.figures(COUNTERS, HEALTH)))
+    found = samples(metrics.exposition(metrics.figures(COUNTERS, HEALTH, [False])))
     assert of(found, "decisions_total", service=SHOP, action="rollback", verdict="denied") == 3
     assert of(found, "decisions_total", service=BANK, action="rollout", verdict="allowed") == 1
     assert of(found, "suppressed_total", service=SHOP, action="rollback", reason="cooldown") == 3
@@ -88,18 +87,20 @@ def test_everything_is_there_by_service() -> None:
 
 
 def test_an_empty_ledger_is_whole_and_has_nothing_else_to_say() -> None:
-    found = samples(metrics.exposition(metrics.figures({}, metrics.Health())))
+    found = samples(metrics.exposition(metrics.figures({}, metrics.Health(), [True])))
     assert {name for name, _labels in found} == {
         "selfheal_chain_ok",
         "selfheal_chain_entries",
         "selfheal_clock_drift_seconds",
     }
     assert of(found, "chain_ok") == 1
+    unverified = samples(metrics.exposition(metrics.figures({}, metrics.Health())))
+    assert found.keys() - unverified.keys() == {("selfheal_chain_ok", ())}
 
 
 @pytest.mark.parametrize("health", [HEALTH, metrics.Health()])
 def test_promtool_finds_nothing_wrong_with_the_names(health: metrics.Health) -> None:
-    families = [*metrics.figures(COUNTERS, health), *metrics.beating(Beat(NOW, 60.0, "ci-7", "6d23"))]
+    families = [*metrics.figures(COUNTERS, health, [True]), *metrics.beating(Beat(NOW, 60.0, "ci-7", "6d23"))]
     done = subprocess.run(
         [str(go_tool("promtool")), "check", "metrics", "--extended"],
         input=metrics.exposition(families),
