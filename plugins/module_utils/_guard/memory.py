@@ -41,6 +41,7 @@ CONDITIONS_KEPT = 32
 SIGNALS_KEPT = 16  # of each condition: identities that fire, that ended, and changes of level
 SERVICES_KEPT = 256
 NAME_KEPT = 120
+MORE = "…"  # incidents that fire beside those that are kept: nobody can tell when they end
 
 T = TypeVar("T")
 
@@ -211,7 +212,8 @@ def _signal(condition: Condition, incident: str, active: bool, level: Optional[f
         return condition
     if active:
         height = UNMEASURED if level is None else min(max(level, 0.0), UNMEASURED)
-        firing, ended = (*others, incident)[-SIGNALS_KEPT:], condition.ended
+        firing, ended = (*others, incident), condition.ended
+        firing = firing if len(firing) <= SIGNALS_KEPT else (MORE, *firing[1 - SIGNALS_KEPT :])
     else:
         height = condition.height if others else CALM
         known = tuple(one for one in condition.ended if one != incident)
@@ -328,13 +330,15 @@ def _went_on(memory: Memory, entry: Entry) -> Memory:
 
 def _deployed(memory: Memory, entry: Entry, running: Running) -> Memory:
     """A release passed: the breaker closes, and what alarms from now on begins anew, and may be acted on."""
-    at = entry.at
-    fresh = {
-        name: replace(one, since=at if one.firing else None, disarmed_at=None, levels=((at, one.height),))
-        for name, one in memory.conditions.items()
-    }
+    fresh = {name: _fresh(one, entry.at) for name, one in memory.conditions.items()}
     closed = replace(memory, failures=0, failed_at=None, tripped_at=None, steps_back=0, conditions=fresh)
     return replace(closed, changed_from=running.opened_at, changed_at=entry.at)
+
+
+def _fresh(condition: Condition, at: float) -> Condition:
+    firing = tuple(one for one in condition.firing if one != MORE)
+    height = condition.height if firing else CALM
+    return Condition(at if firing else None, None, ((at, height),), firing, condition.ended)
 
 
 def _healed(memory: Memory, entry: Entry, running: Running, state: str) -> Memory:

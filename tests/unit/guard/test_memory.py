@@ -207,6 +207,17 @@ def test_a_condition_lasts_from_its_first_incident_to_the_end_of_its_last() -> N
     assert after(triggered(150, "t3"), start=memory).condition("alert:High").since == 150.0
 
 
+def test_of_many_incidents_at_once_nobody_knows_the_end_until_a_rollout_passes() -> None:
+    count = SIGNALS_KEPT + 1
+    memory = after(*(triggered(100 + number, f"t{number}") for number in range(count)))
+    assert len(memory.condition("alert:High").firing) == SIGNALS_KEPT
+    memory = after(*(triggered(200 + number, f"t{number}", False) for number in range(count)), start=memory)
+    assert memory.condition("alert:High").since == 100.0
+    memory = after(*ran(300, "canary", "done"), start=memory)
+    assert memory.condition("alert:High").since is None
+    assert memory.condition("alert:High").height == CALM
+
+
 def test_only_what_says_when_it_is_over_is_a_condition() -> None:
     assert after(entry(1, "trigger", {"kind": "call", "name": "ci", "id": "t1", "condition": "call:ci"})) == Memory()
     assert after(entry(1, "trigger", {"kind": "alert", "id": "t1"})) == Memory()  # as older ledgers have them

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Dict, List, Mapping, Optional, Set, Tuple
 
 from hypothesis import settings
@@ -34,17 +34,8 @@ SERVICES = st.sampled_from(NAMES)
 CONDITIONS = st.sampled_from(["High", "Slow"])
 ACTIONS = st.sampled_from([ROLLBACK, "restart", "flag_off"])
 ENDS = st.sampled_from(["recovered", "recovered", "not_recovered", "unverified", "failed", "stuck"])
-COOLDOWN, GLOBAL, WINDOW, MOST, RESET, CLEAR, TTL, FLEET_MOST, FLEET_WINDOW = (
-    20.0,
-    2.0,
-    120.0,
-    3,
-    40.0,
-    10.0,
-    30.0,
-    3,
-    30.0,
-)
+COOLDOWN, GLOBAL, WINDOW, MOST, RESET, CLEAR, TTL = 5.0, 1.0, 60.0, 2, 20.0, 4.0, 30.0
+FLEET_MOST, FLEET_WINDOW = 2, 20.0
 POLICY: Mapping[str, object] = {
     "alerts": ["High", "Slow"],
     "cooldown": COOLDOWN,
@@ -69,7 +60,10 @@ class Service:
     running: Optional[Tuple[str, str]] = None  # rollout and kind
     broken_at: Optional[float] = None
     went_back: bool = False
-    acted_on: Set[str] = field(default_factory=set)  # conditions, since the last deploy
+    acted_on: Dict[str, float] = field(default_factory=dict)  # condition: when, since the last deploy
+    firing: Dict[str, Set[str]] = field(default_factory=dict)  # condition: incidents
+    clear_from: Dict[str, float] = field(default_factory=dict)  # condition: nothing fires since then
+    cleared: Set[str] = field(default_factory=set)  # conditions: long enough, since they were acted on
     pause: Optional[Tuple[Optional[float]]] = None  # its end
     used: Set[str] = field(default_factory=set)  # triggers that were allowed
     recommended: Dict[str, Tuple[float, str]] = field(default_factory=dict)  # until when, which action
@@ -93,6 +87,11 @@ class GuardMachine(RuleBasedStateMachine):
         self.everything: Optional[Tuple[Optional[float]]] = None
         self.triggers: List[Tuple[str, Trigger]] = []
         self.approved: Set[str] = set()
+        for name in NAMES:
+            assert self.ask(name, "rollout", self.new("ci", "pipeline")).allowed
+            self.begin(name, "canary", f"first {name}")
+            self.end(name, "done", {})
+            self.book[name].deployed_at = self.now
 
     # --- what a ledger does
 
@@ -117,6 +116,7 @@ class GuardMachine(RuleBasedStateMachine):
         if view.seen is not None and (view.seen == mark(decision) or decision.reason == DUPLICATE):
             return decision
         if view.seen is None:
+            self.told(service, trigger)
             self.write(service, "trigger", {**vars(trigger), "condition": trigger.condition}, "x")
         body = {**decision.as_dict(), "condition": trigger.condition, "approved": approved}
         self.write(service, "decision", {**body, "release": "2.0", "target": "1.9"}, "x")
@@ -138,13 +138,31 @@ class GuardMachine(RuleBasedStateMachine):
         if state != "unresolved":
             self.book[service].running = None
 
+    def told(self, service: str, trigger: Trigger) -> None:
+        book, name = self.book[service], trigger.condition
+        firing = book.firing.setdefault(name, set())
+        if trigger.active:
+            if self.clear(service, name):
+                book.cleared.add(name)
+            firing.add(trigger.id)
+        elif trigger.id in firing:
+            firing.discard(trigger.id)
+            book.clear_from[name] = self.now
+
+    def clear(self, service: str, name: str) -> bool:
+        """Is it, or was it, clear for long enough since it was acted on?"""
+        book = self.book[service]
+        acted = book.acted_on.get(name, self.now)
+        since = max(book.clear_from.get(name, acted), acted)
+        return name in book.cleared or (not book.firing.get(name) and self.now - since >= CLEAR)
+
     def new(self, condition: str, kind: str = "alert") -> Trigger:
         self.number += 1
         return Trigger(kind, condition, f"t{self.number}", self.now)
 
     # --- what may happen
 
-    @rule(seconds=st.sampled_from([0.5, 3.0, 12.0, 25.0, 60.0, 130.0, -3.0]))
+    @rule(seconds=st.sampled_from([0.5, 3.0, 6.0, 12.0, 25.0, -3.0]))
     def time_passes_or_is_set_back(self, seconds: float) -> None:
         self.now += seconds
 
@@ -168,7 +186,8 @@ class GuardMachine(RuleBasedStateMachine):
     def an_alert_is_resolved(self, data: st.DataObject) -> None:
         service, trigger = data.draw(st.sampled_from(self.triggers))
         over = Trigger(trigger.kind, trigger.name, trigger.id, trigger.at, active=False)
-        assert not self.ask(service, ROLLBACK, over).allowed
+        decision = self.ask(service, ROLLBACK, over)
+        assert (decision.verdict, decision.reason) == ("denied", "not_confirmed")
 
     @rule(service=SERVICES, condition=CONDITIONS, action=ACTIONS)
     def an_alert_asks_for_approval(self, service: str, condition: str, action: str) -> None:
@@ -230,8 +249,19 @@ class GuardMachine(RuleBasedStateMachine):
         if state == "done":
             book.deployed_at, book.broken_at, book.went_back = self.now, None, False
             book.acted_on.clear()
+            book.cleared.clear()
         else:
             book.quiet_from = self.now
+
+    @rule(service=SERVICES, condition=CONDITIONS, action=ACTIONS, how=ENDS, wait=st.sampled_from([6.0, 6.0, 25.0]))
+    def an_incident_from_its_beginning_to_its_end(
+        self, service: str, condition: str, action: str, how: str, wait: float
+    ) -> None:
+        """So that long stories are told often."""
+        self.an_alert_fires(service, condition, action)
+        self.an_action_ends(service, how)
+        self.ask(service, ROLLBACK, replace(self.triggers[-1][1], active=False))
+        self.now += wait
 
     @rule(service=SERVICES, how=ENDS)
     def an_action_ends(self, service: str, how: str) -> None:
@@ -251,16 +281,12 @@ class GuardMachine(RuleBasedStateMachine):
         elif how != "unverified":
             book.broken_at = self.now
 
-    @rule(service=st.sampled_from(["", *NAMES]), ends=st.sampled_from([None, 5.0, 50.0]))
-    def a_person_pauses(self, service: str, ends: Optional[float]) -> None:
+    @rule(service=st.sampled_from(["", *NAMES]), ends=st.sampled_from([None, 3.0, 3.0, 12.0]), resumes=st.booleans())
+    def a_person_pauses_or_resumes(self, service: str, ends: Optional[float], resumes: bool) -> None:
         until = None if ends is None else self.now + ends
-        self.write(service, "pause", {"event": "paused", "until": until, "reason": "a drill"})
-        self.set_pause(service, (until,))
-
-    @rule(service=st.sampled_from(["", *NAMES]))
-    def a_person_resumes(self, service: str) -> None:
-        self.write(service, "pause", {"event": "resumed", "until": None, "reason": ""})
-        self.set_pause(service, None)
+        event = "resumed" if resumes else "paused"
+        self.write(service, "pause", {"event": event, "until": None if resumes else until, "reason": "a drill"})
+        self.set_pause(service, None if resumes else (until,))
 
     def set_pause(self, service: str, pause: Optional[Tuple[Optional[float]]]) -> None:
         if service:
@@ -284,6 +310,7 @@ class GuardMachine(RuleBasedStateMachine):
             "rate": sum(at > now - WINDOW for at in book.healed_at) >= MOST,
             "broken": book.broken_at is not None and now - tried < RESET,
             "back": action == ROLLBACK and book.went_back,
+            "disarmed": trigger.condition in book.acted_on and not self.clear(service, trigger.condition),
             "fleet": sum(at > now - FLEET_WINDOW for at in others) >= FLEET_MOST,
         }
         return {name for name, holding in holds.items() if holding}
@@ -303,7 +330,8 @@ class GuardMachine(RuleBasedStateMachine):
         book = self.book[service]
         book.healed_at.append(self.now)
         book.quiet_from = self.now
-        book.acted_on.add(condition)
+        book.acted_on[condition] = self.now
+        book.cleared.discard(condition)
         if trigger:
             book.used.add(trigger)
 
