@@ -570,6 +570,21 @@ def test_a_ledger_that_was_deleted_is_no_new_one(room: Room) -> None:
         store.write(increment)
 
 
+def test_a_copy_of_its_configmaps_is_a_back_up(room: Room) -> None:
+    fill(room.store(), 100)
+    selector = f"?labelSelector=selfheal.delivery/ledger={HEAD}"
+    copy = room.cluster.list(room.path + selector)
+    assert len(copy) > 3
+    room.cluster.delete(room.path + selector)
+    for each in copy:
+        about = {key: each["metadata"][key] for key in ("name", "labels")}
+        room.cluster.create(room.path, {**each, "metadata": about, "apiVersion": "v1", "kind": "ConfigMap"})
+    store = room.store()
+    store.write(note)
+    assert chain.first_break(store.read(lambda rows: list(rows.all_entries()))) is None
+    assert len(store.read(lambda rows: list(rows.all_rollouts()))) == 100
+
+
 def test_what_is_too_large_is_refused_whole(room: Room) -> None:
     store = room.store()
     store.write(increment)
