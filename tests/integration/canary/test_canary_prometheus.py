@@ -41,7 +41,7 @@ def prometheus(shop: Fleet, port: int) -> Iterator[None]:
 
 
 def seen(port: int, what: str = 'count_over_time(http_requests_total{code="200"}[5s]) > 1') -> int:
-    """Of how many places Prometheus says this: as it is, that it has scraped them often enough to know their traffic."""
+    """Of how many places Prometheus says this: as it is, that they were scraped often enough to know their traffic."""
     try:
         query = quote(f"count({what})")
         with urlopen(f"http://127.0.0.1:{port}/api/v1/query?query={query}", timeout=1) as answer:
