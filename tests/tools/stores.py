@@ -93,7 +93,9 @@ class SqliteKept(Kept):
     def locked(self) -> Iterator[Opener]:
         with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            yield lambda: self._with("busy_timeout = 50")
+            ledger: Any = self.open()
+            ledger._store._patience = 0.05
+            yield lambda: ledger
 
     @contextmanager
     def full(self) -> Iterator[Opener]:

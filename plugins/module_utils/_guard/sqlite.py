@@ -10,9 +10,11 @@ crash leaves half a layout.
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import stat
 import tempfile
+import time
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
@@ -27,6 +29,8 @@ from .store import Rows, T
 MEMORY = ":memory:"
 VERSION = 2
 _CHECKPOINT = 4000  # pages (16 MiB): the fewer checkpoints, the fewer times a page that many decisions wrote is copied
+_BUSY = 0.002  # seconds that SQLite waits by itself for a lock
+_PAUSE = 0.004  # and the longest that we do before we ask it again
 _IS_UNFINISHED = f"state IN {UNFINISHED!r}"
 _LAYOUT = f"""
 CREATE TABLE layout (version INTEGER NOT NULL);
@@ -297,6 +301,7 @@ class SqliteStore:
     ) -> None:
         self.path = path
         self._pid = os.getpid()
+        self._patience = busy_timeout
         if path == MEMORY and allow_memory:
             self._db = sqlite3.connect(MEMORY, isolation_level=None)
             _lay_out(self._db)
@@ -311,7 +316,7 @@ class SqliteStore:
         with self._told():
             if create and not os.path.exists(path):
                 _create(path)
-            self._db = _connect(path, busy_timeout)
+            self._db = _connect(path)
             try:
                 self._check()
             except BaseException:
@@ -341,20 +346,40 @@ class SqliteStore:
             )
 
     def write(self, work: Callable[[Rows], T]) -> T:
-        with self._told(), self._transaction("BEGIN IMMEDIATE"):
-            return work(self._rows)
+        with self._told():
+            self._patiently(lambda: self._db.execute("BEGIN IMMEDIATE"))
+            with self._transaction():
+                return work(self._rows)
 
     def read(self, work: Callable[[Rows], T]) -> T:
-        with self._told(), self._transaction("BEGIN"):
-            return work(self._rows)
+        def whole() -> T:
+            self._db.execute("BEGIN")
+            with self._transaction():
+                return work(self._rows)
+
+        with self._told():
+            return self._patiently(whole)
+
+    def _patiently(self, attempt: Callable[[], T]) -> T:
+        """`attempt`, again and again while another process has the lock.
+
+        SQLite's own waiting sleeps longer and longer, so that among many busy processes one may never have its turn.
+        """
+        until = time.monotonic() + self._patience
+        while True:
+            try:
+                return attempt()
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() >= until:
+                    raise
+            time.sleep(random.uniform(0, _PAUSE))
 
     def close(self) -> None:
         with self._told():
             self._db.close()
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[None]:
-        self._db.execute(begin)
+    def _transaction(self) -> Iterator[None]:
         try:
             yield
             self._db.execute("COMMIT")
@@ -407,9 +432,9 @@ class SqliteLedger(Book):
         )
 
 
-def _connect(path: str, busy_timeout: float) -> sqlite3.Connection:
+def _connect(path: str) -> sqlite3.Connection:
     # mode=rw: a file that somebody removes in between is not silently begun anew
-    db = sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=busy_timeout, isolation_level=None)
+    db = sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=_BUSY, isolation_level=None)
     db.execute("PRAGMA synchronous=FULL")
     db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT}")
     return db
@@ -429,7 +454,7 @@ def _create(path: str) -> None:
     with tempfile.TemporaryDirectory(prefix=".ledger-", dir=folder) as drafts:
         draft = os.path.join(drafts, "ledger")
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        with closing(_connect(draft, 0.0)) as db:
+        with closing(_connect(draft)) as db:
             db.execute("PRAGMA journal_mode=WAL")
             _lay_out(db)
         try:

@@ -54,7 +54,7 @@ def go(process: subprocess.Popen[str]) -> None:
 
 def ended(process: subprocess.Popen[str]) -> Dict[str, Any]:
     out, errors = process.communicate(timeout=3000)
-    assert (process.returncode, errors) == (0, "")
+    assert process.returncode == 0, errors
     answer: Dict[str, Any] = json.loads(out)
     return answer
 
@@ -69,9 +69,13 @@ def test_processes_that_race_never_act_twice_and_never_too_often(
     told = {"mode": "race", "witnesses": str(witnesses), "triggers": TRIGGERS}
     racers = [start(env, kept, racer=number, **told) for number in range(PROCESSES)]
     assert [line(racer) for racer in racers] == ["ready"] * PROCESSES
-    for racer in racers:  # also the race for who makes the ledger
-        go(racer)
-    answers = [ended(racer) for racer in racers]
+    try:
+        for racer in racers:  # also the race for who makes the ledger
+            go(racer)
+        answers = [ended(racer) for racer in racers]
+    finally:
+        for racer in racers:
+            racer.kill()
     # a witness that was there already would have ended its racer
     assert not list(witnesses.iterdir())
     allowed: Dict[str, List[float]] = defaultdict(list)
