@@ -38,6 +38,7 @@ COOLDOWN, GLOBAL, WINDOW, MOST, RESET, CLEAR, TTL = 5.0, 1.0, 60.0, 2, 20.0, 4.0
 FLEET_MOST, FLEET_WINDOW = 2, 20.0
 POLICY: Mapping[str, object] = {
     "alerts": ["High", "Slow"],
+    "calls": ["ci"],
     "cooldown": COOLDOWN,
     "global_cooldown": GLOBAL,
     "max_actions": MOST,
@@ -173,6 +174,15 @@ class GuardMachine(RuleBasedStateMachine):
         before = self.obstacles(service, trigger, action)
         decision = self.ask(service, action, trigger)
         self.judge(service, trigger, decision, before)
+
+    @rule(service=SERVICES, action=ACTIONS, how=ENDS, wait=st.sampled_from([6.0, 25.0]))
+    def a_call_comes_twice(self, service: str, action: str, how: str, wait: float) -> None:
+        trigger = self.new("ci", "call")
+        for _round in range(2):
+            before = self.obstacles(service, trigger, action)
+            self.judge(service, trigger, self.ask(service, action, trigger), before)
+            self.an_action_ends(service, how)
+            self.now += wait
 
     @precondition(lambda self: self.triggers)
     @rule(data=st.data(), action=ACTIONS)
@@ -310,7 +320,9 @@ class GuardMachine(RuleBasedStateMachine):
             "rate": sum(at > now - WINDOW for at in book.healed_at) >= MOST,
             "broken": book.broken_at is not None and now - tried < RESET,
             "back": action == ROLLBACK and book.went_back,
-            "disarmed": trigger.condition in book.acted_on and not self.clear(service, trigger.condition),
+            "disarmed": trigger.kind == "alert"
+            and trigger.condition in book.acted_on
+            and not self.clear(service, trigger.condition),
             "fleet": sum(at > now - FLEET_WINDOW for at in others) >= FLEET_MOST,
         }
         return {name for name, holding in holds.items() if holding}
@@ -361,4 +373,4 @@ class GuardMachine(RuleBasedStateMachine):
 
 
 TestGuardMachine = GuardMachine.TestCase
-TestGuardMachine.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestGuardMachine.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
