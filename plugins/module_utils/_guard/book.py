@@ -429,9 +429,9 @@ def _open(pen: Pen, lease: Lease, rollout: Rollout, actor: str, now: float) -> R
     if pen.rows.rollout(rollout.id) is not None:
         raise OptionError(f"There has been a rollout {rollout.id} before", mend="Give each an id of its own")
     pen.rows.add_rollout(opened)
-    pen.write(opened.service, ROLLOUT, actor, chain.opening(opened), now)
-    kept = pen.rows.rollout(opened.id)
-    return kept or opened
+    entry = pen.write(opened.service, ROLLOUT, actor, chain.opening(opened), now)
+    intent = entry.body["intent"]  # as it is kept: without secrets
+    return replace(opened, intent=intent) if isinstance(intent, Mapping) else opened
 
 
 def _save(rows: Rows, lease: Lease, rollout_id: str, progress: Note, now: float) -> None:
