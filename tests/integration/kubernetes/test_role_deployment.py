@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, List
 
 import pytest
 from cluster import Cluster, deployment, service
@@ -78,6 +78,37 @@ def test_a_canary_whose_controller_was_killed_is_removed_by_reconcile(
     run.kill()
     cluster.wait(lambda: shop.play("reconcile").returncode == 0 and shop.last().state == "undone", "it is undone", 60)
     cluster.wait(lambda: uids(cluster.pods(namespace)) == before, "only the stable pods are left, the same ones")
+
+
+def test_a_promoted_release_that_is_bad_goes_back_unless_it_says_that_it_must_not(
+    shop: KubeShop, cluster: Cluster, namespace: str
+) -> None:
+    for release in ("1.0.0", "2.0.0"):
+        for state in ("deployed", "promoted"):
+            change({**shop.options, "state": state, "release": release, "keep": 5}, dry=False)
+    shop.write({**shop.policy, "guard": {"mode": "act", "alerts": ["ShopErrors"]}})
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments/shop"
+    alert = {"kind": "alert", "name": "ShopErrors"}
+
+    def says(word: str) -> None:
+        cluster.patch(path, {"metadata": {"annotations": {"selfheal.delivery/rollback": word}}})
+        cluster.wait(lambda: word in told(cluster, namespace), f"the newest ReplicaSet says {word}")
+
+    says("blocked")
+    blocked = shop.play("rollback", rollback_trigger={**alert, "id": "a1"}, rollback_confirm_window=30)
+    assert blocked.returncode != 0 and "2.0.0 must not be rolled back" in blocked.stdout, blocked.stdout
+    says("allowed")
+    back = shop.play("rollback", rollback_trigger={**alert, "id": "a2"}, rollback_confirm_window=30)
+    assert back.returncode == 0, back.stdout
+    assert images(cluster.pods(namespace)) == ["shop:1.0.0"]
+    last = shop.last()
+    assert (last.kind, last.state, last.release) == ("rollback", "done", "2.0.0")
+    assert last.outcome["verified"]["verdict"] == "recovered", back.stdout
+
+
+def told(cluster: Cluster, namespace: str) -> List[str]:
+    sets = cluster.list(f"/apis/apps/v1/namespaces/{namespace}/replicasets")
+    return [str((one["metadata"].get("annotations") or {}).get("selfheal.delivery/rollback")) for one in sets]
 
 
 def test_a_route_gives_the_canary_its_exact_share_and_is_as_it_was_afterwards(
