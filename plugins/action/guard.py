@@ -60,7 +60,7 @@ class ActionModule(ControllerAction):
         "verified": {"type": "str", "choices": list(VERIFIED)},
         "facts": {"type": "dict", "default": {}},
         "for": {"type": "str"},
-        "until": {"type": "str"},
+        "ends_at": {"type": "str"},
         "without_end": {"type": "bool", "default": False},
         "decision": {"type": "str", "default": ""},
     }
@@ -171,15 +171,15 @@ def _name_one(options: Facts) -> None:
 
 def _end(options: Facts, at: float) -> Optional[float]:
     """When the pause ends, in epoch seconds; exactly one of three ways to say so."""
-    ways = [name for name in ("for", "until", "without_end") if options[name]]
+    ways = [name for name in ("for", "ends_at", "without_end") if options[name]]
     if len(ways) != 1:
         raise OptionError(
             "A pause needs one end" if ways else "A pause needs an end",
-            mend="Set for: 2h, until: 2026-11-30T08:00:00+01:00, or without_end: true",
+            mend="Set for: 2h, ends_at: 2026-11-30T08:00:00+01:00, or without_end: true",
         )
     if options["for"]:
         return at + Part("pause", {"for": options["for"]}, ("for",)).seconds("for", 0.0)
-    return _moment(options["until"]) if options["until"] else None
+    return _moment(options["ends_at"]) if options["ends_at"] else None
 
 
 def _moment(text: str) -> float:
@@ -194,7 +194,7 @@ def _moment(text: str) -> float:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise OptionError(
-            f"until is no moment: {text[:40]!r}",
+            f"ends_at is no moment: {text[:40]!r}",
             mend="Write a date and time with its offset: 2026-11-30T08:00:00+01:00",
         )
     return moment.timestamp()

@@ -197,9 +197,9 @@ options:
     type: dict
     default: {}
   for:
-    description: How long the pause lasts, such as V(90m) or V(2h). A pause needs this, O(until) or O(without_end).
+    description: How long the pause lasts, such as V(90m) or V(2h). A pause needs this, O(ends_at) or O(without_end).
     type: str
-  until:
+  ends_at:
     description: When the pause ends, as a date and time with its offset, such as V(2026-11-30T08:00:00+01:00).
     type: str
   without_end:
