@@ -11,9 +11,11 @@ that one whose answer was lost is known to be done or not done.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import secrets
+import tempfile
 import time
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
@@ -25,7 +27,7 @@ from .._act.kube.connection import CONNECTION, Access, access
 from .._act.kube.names import object_name, path_of
 from .._errors import OptionError, PlaceError, StoreError
 from . import kubernetes_layout as layout
-from .kubernetes_layout import Head, Ref
+from .kubernetes_layout import Head, Ref, digest_of
 from .kubernetes_rows import HeadRows
 from .store import Rows
 
@@ -39,6 +41,8 @@ _REQUEST_TIMEOUT = 10.0  # seconds: a decision cannot wait as long as a release
 _PATIENCE = 10.0  # seconds that a transaction is begun again while others are faster
 _PAUSE = 0.02  # seconds before it is, at most
 _LONGEST_TURNS = 1.0  # seconds that the others are given, at most
+_LONGEST_WAIT = 0.5  # seconds for the turn of another process of this machine
+_LOOK = (0.001, 0.006)  # seconds between two looks whether it is over
 _ORPHAN = 3600.0  # seconds after which an object that no head names is left over from a crash
 _CACHED = 32  # segments
 _CLOCK_ERROR = 2.0  # seconds; the API server's Date has whole ones
@@ -97,6 +101,8 @@ class KubernetesStore:
         self._patience, self._sleep = patience, sleep
         self._api = Api(access)
         self._uid = ""
+        here = digest_of(f"{self._api.access.server} {namespace} {name}")[:16]
+        self._turns_file = os.path.join(tempfile.gettempdir(), f"selfheal-{os.getuid()}-{here}.turn")
         self._number, self._last, self._turns = 0, 0.0, 0.0
         self._ahead: Optional[float] = None  # seconds that the server's clock is ahead of ours
         self._cache: Dict[str, str] = {}
@@ -123,7 +129,12 @@ class KubernetesStore:
                 return work(self._rows(head, _Writing(self, head)))
 
     def write(self, work: Callable[[Rows], T]) -> T:
+        self._same_process()
         self._let_others()
+        with self._turn():
+            return self._write(work)
+
+    def _write(self, work: Callable[[Rows], T]) -> T:
         until, tries, began = self._until(), 0, time.monotonic()
         head = self._head()
         written = _Writing(self, head)
@@ -204,6 +215,25 @@ class KubernetesStore:
         is first again, and somebody starves."""
         if self._turns and time.monotonic() - self._last < 1.0:
             self._sleep(random.uniform(0, self._turns))
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The processes of one machine take turns, so that they do not all do the same work in vain.
+
+        Only a courtesy: nothing depends on it, and nobody waits long for one that was stopped in its turn.
+        """
+        try:
+            file = os.open(self._turns_file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError:  # another user's, or nothing can be written: it goes without
+            yield
+            return
+        try:
+            until = time.monotonic() + _LONGEST_WAIT
+            while time.monotonic() < until and not _locked(file):
+                self._sleep(random.uniform(*_LOOK))
+            yield
+        finally:
+            os.close(file)
 
     def _wrote(self, head: Head, seconds: float) -> None:
         """Remember our place among the transactions; this one took so many seconds, without those in vain."""
@@ -408,6 +438,14 @@ class _Writing:
         """The transaction is done: remove what an earlier try wrote, and what the rows name no more."""
         for name in sorted((self._made | rows.named_before) - rows.named()):
             self._store.remove_part(name)
+
+
+def _locked(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _may_be_done(error: PlaceError) -> bool:
