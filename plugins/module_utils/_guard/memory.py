@@ -10,7 +10,7 @@ forgotten, the rest says "not yet" rather than "go on". Times are epoch seconds,
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
 
@@ -127,7 +127,13 @@ class Memory:
     recommendations: Mapping[str, Recommendation] = field(default_factory=dict)
 
     def as_dict(self) -> Dict[str, object]:
-        return asdict(self)
+        return {
+            **vars(self),
+            "running": _written(self.running),
+            "pause": _written(self.pause),
+            "conditions": {name: _written(one) for name, one in self.conditions.items()},
+            "recommendations": {name: _written(one) for name, one in self.recommendations.items()},
+        }
 
     @classmethod
     def of(cls, kept: Mapping[str, object]) -> "Memory":
@@ -170,12 +176,18 @@ class Fleet:
         return self.pause if self.pause is not None and self.pause.in_force(now) else None
 
     def as_dict(self) -> Dict[str, object]:
-        return asdict(self)
+        alarming = {service: dict(conditions) for service, conditions in self.alarming.items()}
+        return {"pause": _written(self.pause), "acted": dict(self.acted), "alarming": alarming}
 
     @classmethod
     def of(cls, kept: Mapping[str, object]) -> "Fleet":
         """As `Memory.of`."""
         return _Reader("all services", kept).read(_fleet)
+
+
+def _written(one: object) -> Optional[Dict[str, object]]:
+    # not `asdict`: it copies everything, and this is done with every decision
+    return dict(vars(one)) if one is not None else None
 
 
 def shortened(name: str) -> str:
@@ -476,13 +488,14 @@ class _Reader:
         return tuple(str(one) for one in values)
 
     def numbers(self, key: str) -> Tuple[float, ...]:
-        return tuple(_Reader(self.what, {key: one}).number(key) for one in self._items(key))
+        return self._numbers(key, self._items(key))
 
     def pairs(self, key: str) -> Tuple[Tuple[float, float], ...]:
-        pairs = [_Reader(self.what, {key: one}).numbers(key) for one in self._items(key)]
-        if any(len(pair) != 2 for pair in pairs):
+        pairs = self._items(key)
+        if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):
             raise self._wrong(key)
-        return tuple((pair[0], pair[1]) for pair in pairs)
+        flat = self._numbers(key, [one for pair in pairs if isinstance(pair, (list, tuple)) for one in pair])
+        return tuple(zip(flat[::2], flat[1::2]))
 
     def part(self, key: str, build: Callable[["_Reader"], T]) -> Optional[T]:
         value = self._left.pop(key, None)
@@ -496,7 +509,15 @@ class _Reader:
 
     def times(self) -> Dict[str, float]:
         """All that is left, by name."""
-        return {name: self.number(name) for name in list(self._left)}
+        names, values = list(self._left), list(self._left.values())
+        self._left = {}
+        return dict(zip(names, self._numbers(names[0] if names else "", values)))
+
+    def _numbers(self, key: str, values: List[object]) -> Tuple[float, ...]:
+        found = tuple(float(one) for one in values if isinstance(one, (int, float)) and not isinstance(one, bool))
+        if len(found) != len(values):
+            raise self._wrong(key)
+        return found
 
     def _items(self, key: str) -> List[object]:
         value = self._left.pop(key, ())
