@@ -249,6 +249,32 @@ def test_a_holder_that_was_paused_cannot_overwrite_the_next_ones_progress(room: 
     assert len(json.dumps(room.head()["data"])) < 4000
 
 
+def test_nobody_waits_long_for_a_process_that_was_stopped_and_it_begins_again(room: Room) -> None:
+    store = room.store()
+    store.write(increment)
+
+    def stopped(_number: int) -> None:
+        tries: List[int] = []
+
+        def work(rows: Rows) -> int:
+            tries.append(1)
+            if len(tries) == 1:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            return increment(rows)
+
+        assert room.store().write(work) == 3 and len(tries) == 2
+
+    child = multiprocessing.get_context("fork").Process(target=stopped, args=(0,))
+    child.start()
+    assert child.pid is not None
+    os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
+    began = time.monotonic()
+    assert store.write(increment) == 2 and time.monotonic() - began < 5
+    os.kill(child.pid, signal.SIGCONT)
+    child.join(60)
+    assert child.exitcode == 0 and store.read(counted) == 3
+
+
 # --- what is old
 
 _AT_ONCE = 20
