@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping
 import pytest
 from ansible_run import Run
 from fleet import SERVICE
+from sense_servers import Reply, always, web
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.options import look
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision import Request, Situation, Trigger
@@ -128,11 +129,17 @@ def test_nothing_happens_where_the_gates_are_good_and_a_person_can_insist(promot
 
 @pytest.mark.parametrize(
     ("why", "reason"),
-    [("away", "not_confirmed"), ("nothing known good", "no_known_good"), ("blocked", "rollback_blocked")],
+    [
+        ("away", "not_confirmed"),
+        ("nothing known good", "no_known_good"),
+        ("blocked", "rollback_blocked"),
+        ("long after the last deploy", "not_attributable"),
+    ],
 )
 def test_it_only_pages(promoted: Callable[..., Any], why: str, reason: str) -> None:
     away = {"source": {"type": "prometheus", "url": "http://127.0.0.1:9"}} if why == "away" else {}
-    shop = promoted(**away)
+    ago = {"guard": {**GUARD, "attribution_window": 1}} if why.startswith("long") else {}
+    shop = promoted(**away, **ago)
     if why == "nothing known good":
         for name in NAMES:
             mark = shop.place(name) / "releases" / "1.0.0" / ".release.json"
@@ -143,7 +150,11 @@ def test_it_only_pages(promoted: Callable[..., Any], why: str, reason: str) -> N
     with shop.load():
         said = ended(roll_back(shop, rollback_trigger=alert("a1")), well=False)
     told = decision(shop)
-    assert (told["verdict"], told["reason"], told["page"]) == ("denied", reason, True), said
+    assert (told["verdict"], told["reason"], told["page"]) == (
+        "recommended" if reason == "not_attributable" else "denied",
+        reason,
+        True,
+    ), said
     assert shop.current() == NEW and not shop.rollouts()
     assert "2.0.1 was not rolled back" in said
 
@@ -198,3 +209,21 @@ def test_one_that_fails_waits_for_a_person_and_for_the_batch_before(promoted: Ca
         shop.say("resume", "the disk is free again")
         assert shop.reconcile().process.returncode == 0
     assert shop.current() == OLD and shop.last().state == "done"
+
+
+def test_what_is_recommended_is_told_and_done_once_a_person_approved_it(promoted: Callable[..., Any]) -> None:
+    shop = promoted(guard={**GUARD, "mode": "recommend"})
+    shop.turn_bad("2.0.1")
+    with shop.load(), web(always(Reply("ok"))) as (url, asked):
+        hook = {"delivery_notify": {"hook": {"type": "webhook", "url": url}}}
+        said = ended(roll_back(shop, rollback_trigger=alert("a1"), rollback_on_denied="end", **hook), well=True)
+        recommended = decision(shop)
+        assert recommended["verdict"] == "recommended" and shop.current() == NEW
+        given = {"rollback_approved": recommended["id"], **hook}
+        assert "nobody approved it" in ended(roll_back(shop, **given), well=False), said
+        with closing(open_ledger({"path": str(shop.ledger)}, create=False)) as ledger:
+            ledger.approve(SERVICE, recommended["id"], "ada", "INC-1", time.time())
+        ended(roll_back(shop, **given), well=True)
+        assert shop.current() == OLD and shop.last().state == "done"
+    assert len(asked) == 3
+    assert marks(shop, "web1", "2.0.1")["bad"]["reason"] == f"recommendation {recommended['id']}, approved"
