@@ -200,7 +200,7 @@ def _due_action(rollout: Rollout, said: Optional[str]) -> Finding:
     """A rollback that was begun is finished once. One that has failed waits for a person: it is not tried blindly."""
     if said == "abort":
         return Finding(rollout, CLOSE, "a person aborted it")
-    if rollout.kind == ACTION:
+    if rollout.kind == ACTION or not rollout.intent.get("before"):  # what nobody planned, nobody here can finish
         return Finding(rollout, CLOSE, NOBODY_KNOWS)
     if rollout.state == OPEN:
         return Finding(rollout, UNDO, "its controller is gone")

@@ -268,7 +268,10 @@ def test_what_is_given_up_keeps_what_is_known_and_is_closed_once(ledger: SqliteL
     assert not ledger.unfinished("shop") and ledger.holder("shop", GONE + 1) is None
 
 
-def test_an_action_whose_holder_is_gone_is_closed_for_nobody_knows_whether_it_was_done(ledger: SqliteLedger) -> None:
-    begun(ledger, kind="action", intent={"action": "restart", "fleet": ["web1"]})
+@pytest.mark.parametrize("kind", ["action", "rollback"])
+def test_what_a_playbook_did_on_its_own_is_closed_for_nobody_knows_whether_it_was_done(
+    ledger: SqliteLedger, kind: str
+) -> None:
+    begun(ledger, kind=kind, intent={"action": "restart", "fleet": ["web1"]})
     assert due(ledger, 101.0)[0] == "wait"
     assert due(ledger, GONE) == ("close", rollouts.NOBODY_KNOWS)
