@@ -86,7 +86,7 @@ class ActionModule(ControllerAction):
     def _see(self, options: Facts) -> Facts:
         at, source = now(), options["source"]
         when = at if options["at"] is None else options["at"]
-        with closing(ledger_from(options)) as ledger:
+        with closing(ledger_from(options, create=not self.checking)) as ledger:
             before = ledger.note(heartbeat.WATCHDOG)
             after = heartbeat.heard(before, when, source, at)
             if not self.checking:

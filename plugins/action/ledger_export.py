@@ -48,14 +48,17 @@ class ActionModule(ControllerAction):
                 export.follows(entries, last)
             start = last.seq if last is not None else after or 0
             new = list(export.lines(entries, shape, start))
-            if not self.checking and (new or after is not None):
-                _write(dest, [line for _entry, line in new], keep=last is not None)
+            lines = [line for _entry, line in new]
+            changed = bool(lines) if after is None else lines != _content(dest)
+            if changed and not self.checking:
+                _write(dest, lines, keep=last is not None)
             newest = new[-1][0] if new else last
             pruned = 0
             if age is not None and newest is not None:
                 _may_prune(ledger, entries, first or new[0][0])
                 pruned = self._prune(ledger, entries, now() - age, newest, task_vars)
-        return _told(dest, start, [entry for entry, _line in new], newest, pruned)
+        told = _told(dest, start, [entry for entry, _line in new], newest, pruned)
+        return {**told, "changed": changed or bool(pruned)}
 
     def _prune(self, ledger: Ledger, entries: Sequence[Entry], before: float, newest: Entry, task_vars: Facts) -> int:
         """How many entries were removed, or in check mode would be at most."""
@@ -83,6 +86,15 @@ def _held(dest: str, shape: export.Shape) -> Tuple[Optional[Entry], Optional[Ent
         return export.kept(first, shape), export.kept(last, shape)
     except OptionError as error:
         raise OptionError(f"{dest}: {error.what}", mend=error.mend) from None
+
+
+def _content(dest: str) -> Optional[List[str]]:
+    """The file's lines; None when it is not there, or holds something else than text."""
+    try:
+        with open(dest, encoding="utf-8") as file:
+            return file.read().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _write(dest: str, lines: List[str], *, keep: bool) -> None:
@@ -122,7 +134,6 @@ def _may_prune(ledger: Ledger, entries: Sequence[Entry], first: Entry) -> None:
 def _told(dest: str, start: int, new: Sequence[Entry], newest: Optional[Entry], pruned: int) -> Facts:
     last = newest.seq if newest is not None else start
     return {
-        "changed": bool(new or pruned),
         "dest": dest,
         "exported": len(new),
         "last": last,

@@ -86,8 +86,8 @@ def acquired(options: Facts, who: str, *, checking: bool) -> Facts:
     try:
         ledger = ledger_from(options)
         try:
+            warnings = warned(ledger, request.service, now())  # before: nothing may be lost after a yes
             grant = _rehearsed(ledger, request, policy) if checking else _decided(ledger, request, policy, options)
-            warnings = warned(ledger, request.service, now())
         finally:
             ledger.close()
     except StoreError as error:

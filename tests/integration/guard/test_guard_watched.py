@@ -67,17 +67,18 @@ def test_an_export_goes_on_where_it_ended_and_old_entries_leave_the_ledger(
             export(lines),  # 6: what was removed is told, too
             export(sent, format="cdevents", after=0, environment="x"),  # 7
             export(sent, format="cdevents", after=5),  # 8
-            export(sent, format="jsonl"),  # 9: of another format
-            export(foreign),  # 10
-            export(tmp_path / "none" / "x.jsonl"),  # 11
-            export(lines, prune_before="soon"),  # 12
-            export(lines, prune_before="1h", after=3),  # 13
+            export(sent, format="cdevents", after=5),  # 9: the same again
+            export(sent, format="jsonl"),  # 10: of another format
+            export(foreign),  # 11
+            export(tmp_path / "none" / "x.jsonl"),  # 12
+            export(lines, prune_before="soon"),  # 13
+            export(lines, prune_before="1h", after=3),  # 14
         ],
         ansible_env,
         tmp_path,
     )
-    assert [told[at]["exported"] for at in (0, 1, 3, 4, 6, 7, 8)] == [4, 0, 1, 0, 1, 2, 1]
-    assert [told[at]["changed"] for at in (0, 1, 3, 4, 6)] == [True, False, True, True, True]
+    assert [told[at]["exported"] for at in (0, 1, 3, 4, 6, 7, 8, 9)] == [4, 0, 1, 0, 1, 2, 1, 1]
+    assert [told[at]["changed"] for at in (0, 1, 3, 4, 6, 8, 9)] == [True, False, True, True, True, True, False]
     assert told[0]["head"] == head and told[4]["pruned"] == 4
     assert not told[5].get("failed"), told[5]
     assert seqs(lines) == [1, 2, 3, 4, 5, 6] and seqs(sent, "cdevents") == [6]
@@ -93,7 +94,7 @@ def test_an_export_goes_on_where_it_ended_and_old_entries_leave_the_ledger(
         "must be a duration",
         "do not go together",
     ]
-    for words, one in zip(refused, told[9:], strict=True):
+    for words, one in zip(refused, told[10:], strict=True):
         assert one["failed"] and words in one["msg"], one["msg"]
     assert foreign.read_text() == '{"a": 1}\n'
 
