@@ -373,4 +373,4 @@ class GuardMachine(RuleBasedStateMachine):
 
 
 TestGuardMachine = GuardMachine.TestCase
-TestGuardMachine.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestGuardMachine.settings = settings(max_examples=50, stateful_step_count=50, deadline=None)
