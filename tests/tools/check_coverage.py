@@ -22,7 +22,7 @@ CORES = {
 
 
 def branches(files: Mapping[str, Mapping[str, Mapping[str, int]]], patterns: Sequence[str]) -> float:
-    """Percent of the branches of the files that match one of `patterns` which the tests took; 100 where there is none."""
+    """Percent of the branches in files that match one of `patterns` which the tests took; 100 where there is none."""
     sums = [entry["summary"] for name, entry in files.items() if any(fnmatch(name, pattern) for pattern in patterns)]
     every = sum(entry["num_branches"] for entry in sums)
     return 100.0 * sum(entry["covered_branches"] for entry in sums) / every if every else 100.0

@@ -196,7 +196,7 @@ def shortened(name: str) -> str:
 
 
 def shown_time(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
+    return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 # --- one service
