@@ -9,8 +9,8 @@ forgotten, the rest says "not yet" rather than "go on". Times are epoch seconds,
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from hashlib import sha256
 from typing import Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
 
