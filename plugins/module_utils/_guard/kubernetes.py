@@ -162,6 +162,8 @@ class KubernetesStore:
     def close(self) -> None:
         self._same_process()
         self._api.close()
+        with suppress(OSError):  # the next one to write makes it anew
+            os.unlink(self._turns_file)
 
     def _rows(self, head: Head, parts: "_Writing") -> HeadRows:
         return HeadRows(head, parts, self._time, f"ConfigMap {self.name} in namespace {self.namespace}")
