@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, Tuple
@@ -99,22 +98,24 @@ def decode(text: str) -> Dict[str, object]:
 
 def digest(entry: Entry) -> str:
     """The hash that `entry` must have: hexadecimal SHA-256 over `prev` and the canonical JSON of the rest."""
-    return _digest(entry, canonical(entry.body))
+    about = entry.seq, entry.at, entry.service, entry.kind, entry.actor
+    return _digest(entry.prev, *about, canonical(entry.body))
 
 
-def _digest(entry: Entry, body: str) -> str:
-    """As `digest`; the body is written in its place among the sorted keys, and not a second time."""
-    before = canonical({"actor": entry.actor, "at": entry.at})
-    after = canonical({"kind": entry.kind, "seq": entry.seq, "service": entry.service})
-    text = f'{entry.prev}{before[:-1]},"body":{body},{after[1:]}'
-    return sha256(text.encode("ascii", "backslashreplace")).hexdigest()
+def _digest(prev: str, seq: int, at: float, service: str, kind: str, actor: str, body: str) -> str:
+    """As `digest`, with the body written already: each part put in its place is half the work of a whole document."""
+    names = [written(_plain(name, ())) for name in (actor, kind, service)]
+    when = repr(at) if math.isfinite(at) else "null"
+    text = '%s{"actor":%s,"at":%s,"body":%s,"kind":%s,"seq":%d,"service":%s}'
+    whole = text % (prev, names[0], when, body, names[1], seq, names[2])
+    return sha256(whole.encode("ascii", "backslashreplace")).hexdigest()
 
 
 def link(seq: int, prev: str, *, at: float, service: str, kind: str, actor: str, body: Mapping[str, object]) -> Entry:
     """The entry number `seq`, which follows the one with the hash `prev` (GENESIS for the first)."""
-    text = canonical(body)
-    entry = Entry(seq, float(at), service, kind, actor, decode(text), prev, "")
-    return replace(entry, hash=_digest(entry, text))
+    at, text = float(at), canonical(body)
+    own = _digest(prev, seq, at, service, kind, actor, text)
+    return Entry(seq, at, service, kind, actor, decode(text), prev, own)
 
 
 def base(entries: Sequence[Entry]) -> Tuple[int, str, Mapping[str, object]]:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Dict, Mapping, Optional
 
 from .model import Lease, Rollout
@@ -156,7 +156,7 @@ class Decision:
         return self.verdict == ALLOWED
 
     def as_dict(self) -> Dict[str, object]:
-        return asdict(self)
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)

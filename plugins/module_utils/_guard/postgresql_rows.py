@@ -242,7 +242,7 @@ class PostgresqlRows:
             "entry",
             "INSERT INTO entry (seq, at, service, kind, actor, body, prev, hash)"
             " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-            *(entry.seq, entry.at, entry.service, entry.kind, entry.actor, chain.canonical(entry.body)),
+            *(entry.seq, entry.at, entry.service, entry.kind, entry.actor, chain.written(entry.body)),
             *(entry.prev, entry.hash),
         )
         self._newest = (entry.seq, entry.hash)
@@ -334,7 +334,7 @@ class PostgresqlRows:
         seq, at, service, kind, actor, body, prev, own = row
         try:
             entry = Entry(int(seq), float(at), service, kind, actor, chain.decode(body), prev, own)
-            if chain.canonical(entry.body) != body:
+            if chain.written(entry.body) != body:
                 raise ValueError("its body is not written as the ledger writes")
             return entry
         except ValueError as error:
