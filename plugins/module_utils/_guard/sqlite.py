@@ -316,9 +316,10 @@ class SqliteStore:
         with self._told():
             if create and not os.path.exists(path):
                 _create(path)
-            self._db = _connect(path)
+            # whoever closes the file as the last one keeps others out for a moment
+            self._db = self._patiently(lambda: _connect(path))
             try:
-                self._check()
+                self._patiently(self._check)
             except BaseException:
                 self._db.close()
                 raise
@@ -435,8 +436,12 @@ class SqliteLedger(Book):
 def _connect(path: str) -> sqlite3.Connection:
     # mode=rw: a file that somebody removes in between is not silently begun anew
     db = sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=_BUSY, isolation_level=None)
-    db.execute("PRAGMA synchronous=FULL")
-    db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT}")
+    try:
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT}")
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
