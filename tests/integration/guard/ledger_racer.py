@@ -15,51 +15,76 @@ import os
 import sys
 import time
 from collections import Counter
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List, TypeVar
 
 import guard_load as load
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._errors import LeaseError
+from ansible_collections.selfheal.delivery.plugins.module_utils._errors import LeaseError, StoreError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision import Grant
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.open import open_ledger
 
+T = TypeVar("T")
 TTL = 60.0
+PATIENCE = 60.0  # seconds
 
 
-def act(ledger: Ledger, grant: Grant, witness: str) -> None:
-    """What an allowed action does: it is the only one on its service, writes what it does, and says how it ended."""
-    lease, rollout = grant.lease, grant.rollout
-    assert lease is not None and rollout is not None
-    os.close(os.open(witness, os.O_CREAT | os.O_EXCL))
-    ledger.append(lease.service, "action", lease.holder, {"rollout": rollout.id, "place": "web1"}, time.time(), lease)
-    os.unlink(witness)
-    ledger.set_state(lease, rollout.id, "done", {"ok": True}, lease.holder, time.time())
-    ledger.release(lease, time.time())
+class Racer:
+    """A caller as a controller is one: what the store could not write because others were faster, is tried again."""
+
+    def __init__(self) -> None:
+        self.tries: Counter[str] = Counter()
+
+    def patiently(self, work: Callable[[], T]) -> T:
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return work()
+            except StoreError as error:
+                if error.details.get("written") == "unknown" or time.monotonic() > until:
+                    raise
+                self.tries["again"] += 1
+
+    def act(self, ledger: Ledger, grant: Grant, witness: str) -> None:
+        """What an allowed action does: it is alone on its service, writes what it does, and says how it ended."""
+        lease, rollout = grant.lease, grant.rollout
+        assert lease is not None and rollout is not None
+        os.close(os.open(witness, os.O_CREAT | os.O_EXCL))
+        body = {"rollout": rollout.id, "place": "web1"}
+        self.patiently(lambda: ledger.append(lease.service, "action", lease.holder, body, time.time(), lease))
+        os.unlink(witness)
+        self.patiently(lambda: ledger.set_state(lease, rollout.id, "done", {"ok": True}, lease.holder, time.time()))
+        self.patiently(lambda: ledger.release(lease, time.time()))
 
 
 def race(told: Dict[str, Any]) -> Dict[str, Any]:
-    ledger, me = open_ledger(told["options"], environ={}), f"racer {told['racer']}"
+    racer, me = Racer(), f"racer {told['racer']}"
+    ledger = racer.patiently(lambda: open_ledger(told["options"], environ={}))
     policies = {service: load.policy(service, **told["policy"]) for service in load.SERVICES}
     allowed: List[List[object]] = []
     answers: Counter[str] = Counter()
     slowest, begun = 0.0, time.monotonic()
     for number in range(told["triggers"]):
         service = load.SERVICES[(number + told["racer"]) % len(load.SERVICES)]
-        at = time.time()
-        request = load.request(f"{told['racer']}-{number}", service, at)
+        asked: List[float] = []
+
+        def decide(number: int = number, service: str = service, asked: List[float] = asked) -> Grant:
+            asked.append(time.time())  # the time of the decision is that of the try that was kept
+            request = load.request(f"{told['racer']}-{number}", service, asked[-1])
+            return ledger.decide(
+                request, policies[service], holder=me, ttl=TTL, now=asked[-1], opens=load.action(service)
+            )
+
         started = time.monotonic()
-        try:
-            grant = ledger.decide(request, policies[service], holder=me, ttl=TTL, now=at, opens=load.action(service))
-        finally:
-            slowest = max(slowest, time.monotonic() - started)
+        grant = racer.patiently(decide)
+        slowest = max(slowest, time.monotonic() - started)
         answers[grant.decision.reason or grant.decision.verdict] += 1
         if grant.decision.allowed:
-            allowed.append([service, at])
-            act(ledger, grant, f"{told['witnesses']}/{service.replace('/', '_')}")
+            allowed.append([service, asked[-1]])
+            racer.act(ledger, grant, f"{told['witnesses']}/{service.replace('/', '_')}")
     took = time.monotonic() - begun
     ledger.close()
-    return {"allowed": allowed, "answers": answers, "slowest": slowest, "took": took}
+    return {"allowed": allowed, "answers": answers, "slowest": slowest, "took": took, **racer.tries}
 
 
 def stopped(told: Dict[str, Any]) -> Dict[str, Any]:
