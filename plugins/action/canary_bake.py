@@ -138,12 +138,12 @@ class ActionModule(ControllerAction):
                 raise
             rollout = None
         if options["phase"] == "verify":
-            return self._verify(options, policy, hands, rollout)
+            return self._verify(options, policy, hands, rollout, actor(task_vars))
         if rollout is None:
             raise OptionError(f"there is no rollout {options['rollout']!r} in the ledger", mend="Begin it first")
         return self._bake(options, policy, hands, rollout, task_vars)
 
-    def _verify(self, options: Facts, policy: Policy, hands: Hands, rollout: Rollout | None) -> Facts:
+    def _verify(self, options: Facts, policy: Policy, hands: Hands, rollout: Rollout | None, who: str) -> Facts:
         went_back = _went_back(options["results"], rollout)
         if not went_back:
             return {"changed": False, "verdict": "recovered", "reason": "no place was changed"}
@@ -153,6 +153,11 @@ class ActionModule(ControllerAction):
         with LeaseKeeper(lambda: ledger_from(options), lease_from(options["lease"]), ttl=hands.ttl):
             back = hands.cast()[1] if hands.cast else went_back
             report = verify(hands, policy, back, levels)
+        told = {"rollout": options["rollout"], "places": list(back), **report.as_dict()}
+        try:
+            hands.ledger.append(options["service"], "verification", who, told, now())
+        except StoreError as error:
+            display.warning(error.message)  # the rollout's end says it too
         return {"changed": False, **report.as_dict()}
 
     def _bake(self, options: Facts, policy: Policy, hands: Hands, rollout: Rollout, task_vars: Facts) -> Facts:

@@ -193,6 +193,7 @@ def _outcome(result: Mapping[str, Any]) -> Facts:
     return {
         "ok": not (result.get("failed") or result.get("unreachable")),
         "changed": bool(result.get("changed")),
+        "before": result.get("before"),
         "current": result.get("current"),
         "msg": str(result.get("msg") or "")[:500],
         # what a promotion says of the release outlives what the place itself prunes

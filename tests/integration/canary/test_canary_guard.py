@@ -67,3 +67,9 @@ def test_a_freeze_stops_what_is_new_and_a_channel_that_is_wrong_stops_nothing(ma
         run = shop.play("2.0.0", canary_steps=["25%"], delivery_notify={"ops": {"type": "pigeon"}})
         assert run.process.returncode != 0 and "was taken back" in run.output and "pigeon" in run.output
         assert (shop.current(), shop.last().state) == (OLD, "undone")
+    with closing(open_ledger({"path": str(shop.ledger)})) as ledger:
+        entries = ledger.last_entries(SERVICE, 1000)
+    (verified,) = [entry.body for entry in entries if entry.kind == "verification"]
+    assert (verified["places"], verified["verdict"]) == (["web1"], "recovered")
+    web1 = [one.body for one in entries if one.kind == "outcome" and one.body["place"] == "web1"]
+    assert [(body["before"], body["current"]) for body in web1] == [("2.0.0", "1.0.0"), ("1.0.0", "2.0.0")]
