@@ -94,10 +94,12 @@ def test_a_place_lost_in_the_middle_is_unresolved_and_reconcile_takes_it_back_wh
     assert again.process.returncode != 0
     assert shop.current() == {**OLD, "web2": "2.0.0"}
     shop.bring_up("web2")
-    settled = shop.reconcile()
+    alive, shown = shop.folder / "heartbeat.json", shop.folder / "selfheal.prom"
+    settled = shop.reconcile(delivery_heartbeat={"path": str(alive)}, delivery_metrics={"path": str(shown)})
     assert settled.process.returncode == 0, settled.output
     assert shop.current() == OLD
     assert shop.last().state == "undone"
+    assert alive.exists() and "selfheal_chain_ok 1.0" in shown.read_text()
 
 
 def test_a_place_whose_way_back_fails_does_not_stop_the_others(shop) -> None:
