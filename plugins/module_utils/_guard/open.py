@@ -22,6 +22,7 @@ OPTIONS: Mapping[str, Mapping[str, type]] = {
     POSTGRESQL: {"dsn": str, "password": str, "schema": str},
     KUBERNETES: {"namespace": str, "name": str, "kubeconfig": str, "context": str},
 }
+SCHEMA = "selfheal"  # in PostgreSQL
 STORES = tuple(OPTIONS)
 _SCHEMES = {"postgresql": POSTGRESQL, "postgres": POSTGRESQL, "kubernetes": KUBERNETES}
 _KNOWN = ("store", *(name for own in OPTIONS.values() for name in own))
@@ -119,7 +120,8 @@ def _open_postgresql(given: Options, create: bool, environ: Mapping[str, str]) -
     from .postgresql import PostgresqlStore
 
     # what is left open libpq takes from its own environment: PGHOST, PGPASSWORD, .pgpass
-    return Book(PostgresqlStore(create=create, **{name: str(value) for name, value in given.items()}))
+    dsn, password = str(given.get("dsn", "")), str(given.get("password", ""))
+    return Book(PostgresqlStore(dsn, password=password, schema=str(given.get("schema", SCHEMA)), create=create))
 
 
 def _open_kubernetes(given: Options, create: bool, environ: Mapping[str, str]) -> Ledger:
