@@ -188,7 +188,7 @@ def _too_many_alarm(case: Case) -> Optional[Why]:
     policy, request = case.policy, case.request
     if request.trigger.kind not in LASTING:
         return None
-    since = case.now - policy.services_window
+    since = _began(case) - policy.services_window
     alarming = {
         service
         for service, conditions in case.view.fleet.alarming.items()
@@ -200,6 +200,14 @@ def _too_many_alarm(case: Case) -> Optional[Why]:
     of = f"of {services}" if services > 0 else "of an unknown number of"
     what = f"{count} {of} services alarm together (max_alarming), so that no single release is to blame"
     return Why(what, "Look for what they have in common: a provider, the network, the alerts themselves")
+
+
+def _began(case: Case) -> float:
+    """When this incident began: whoever alarmed with it then alarms with it for as long as both go on."""
+    trigger = case.request.trigger
+    condition = case.view.memory.condition(trigger.condition)
+    seen = condition.since if shortened(trigger.id) in condition.firing else None
+    return min(at for at in (trigger.at, seen, case.now) if at is not None)
 
 
 def _in_progress(case: Case) -> Optional[Why]:

@@ -1,0 +1,41 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What alarms together is nobody's own release, however long it lasts."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import pytest
+
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision import (
+    ROLLBACK,
+    Request,
+    Situation,
+    Trigger,
+)
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.memory import Condition, Fleet, Memory
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.policy import View, decide, parse_guard
+
+NOW = 1_800_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("at", "incident", "expected"),
+    [
+        (NOW - 7200, "t0", "blast_radius"),  # the sender says when it began
+        (None, "t1", "blast_radius"),  # the ledger saw this very incident begin
+        (None, "t0", ""),  # a new one: whose alarms go on for hours have no part in it
+    ],
+)
+def test_a_shared_outage_that_outlasts_the_window_is_not_acted_on_at_a_repeat(
+    at: Optional[float], incident: str, expected: str
+) -> None:
+    fleet = Fleet(alarming={f"s{number}": {"alert:High": NOW - 7300} for number in range(9)})
+    firing = Condition(since=NOW - 7200, levels=((NOW - 7200, 2.0),), firing=(incident,))
+    memory = Memory(NOW - 7900, NOW - 7800, conditions={"alert:High": firing})
+    policy = parse_guard({"mode": "act", "alerts": ["High"], "attribution_window": "3h"}, "shop")
+    here = Situation(confirmed=True, current="2.0", known_good="1.9", places=4, services=20)
+    trigger = Trigger("alert", "High", "t1", at)
+    decision = decide(policy, Request("d1", "shop", ROLLBACK, trigger, "x", here), View(memory, fleet), NOW)
+    assert (decision.allowed, decision.reason) == (not expected, expected)
