@@ -6,9 +6,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 import sqlite3
 import stat
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Callable, Iterator, List
 
@@ -198,3 +202,19 @@ def test_it_is_refused_after_a_fork_and_in_another_thread(ledger: SqliteLedger) 
     thread.join()
     assert "can only be used in that same thread" in heard[0]
     assert ledger.acquire("shop", "run", 30, 100.0).token == 100
+
+
+def test_a_file_that_others_open_and_close_all_the_time_is_waited_for(tmp_path: Path) -> None:
+    """Whoever closes a file in WAL as the last one has it for itself for a moment."""
+    path = str(tmp_path / "ledger.sqlite")
+    SqliteLedger(path).close()
+
+    def writes(who: int) -> int:
+        for number in range(60):
+            with closing(SqliteLedger(path)) as ledger:
+                ledger.append("shop", "note", "ada", {"who": who, "number": number}, 100.0)
+            time.sleep(random.uniform(0, 0.004))
+        return who
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(writes, range(4))) == [0, 1, 2, 3]
