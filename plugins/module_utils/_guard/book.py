@@ -14,7 +14,8 @@ from .._errors import OptionError, RolloutError, StoreError
 from . import chain, retention, rules
 from . import clock as clocks
 from .decision import ALLOWED, DUPLICATE, Clock, Decision, Grant, Request, Trigger
-from .memory import LASTING, Fleet, Memory, fold, fold_fleet, news
+from .known import DEPLOYS
+from .memory import LASTING, NOT_RECOVERED, Fleet, Memory, fold, fold_fleet, news
 from .model import (
     APPROVAL,
     COMMAND,
@@ -505,13 +506,14 @@ def _decided(
     view, trigger = _view(pen, request, policy, now, clock), request.trigger
     decision = decide(policy, request, view, now)
     pen.count(request.service, _counted(decision))
-    repeated = decision.reason == DUPLICATE or view.seen == mark(decision)
+    seen = mark(decision, view.seen)
+    repeated = decision.reason == DUPLICATE or view.seen == seen
     first = view.seen is None and trigger.kind not in LASTING
     if first or news(view.memory, trigger, policy.rearm_below):
         pen.write(request.service, TRIGGER, request.actor, _told(trigger), now)
     if not repeated:
         pen.write(request.service, DECISION, request.actor, _recorded(request, decision), now)
-        pen.rows.mark_seen(request.service, _seen_key(request), mark(decision), now)
+        pen.rows.mark_seen(request.service, _seen_key(request), seen, now)
     return decision, repeated
 
 
@@ -544,5 +546,14 @@ def _count_outcome(pen: Pen, before: Rollout, after: Rollout, now: float) -> Non
         steps[f"verified:{verified['verdict']}"] = 1
     steps[f"seconds:{after.kind}:sum"] = max(0.0, now - before.opened_at)
     steps[f"seconds:{after.kind}:count"] = 1
-    went_well = after.state in (DONE, UNDONE)
-    pen.count(after.service, steps, {f"last_success:{after.kind}": now} if went_well else None)
+    pen.count(after.service, steps, {f"last_success:{after.kind}": now} if _went_well(after) else None)
+
+
+def _went_well(ended: Rollout) -> bool:
+    """A release that is taken back is where it should be; an action that was given up, or did not help, is not."""
+    verified = ended.outcome.get("verified")
+    if isinstance(verified, Mapping) and verified.get("verdict") == NOT_RECOVERED:
+        return False
+    if ended.outcome.get("ok") is False:
+        return False
+    return ended.state == DONE or (ended.state == UNDONE and ended.kind in DEPLOYS)

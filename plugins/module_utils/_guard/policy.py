@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from typing import FrozenSet, Mapping
+from typing import FrozenSet, Mapping, Optional
 
 from .._errors import OptionError, nearest
 from . import decision as say
@@ -113,9 +113,15 @@ def decide(policy: GuardPolicy, request: Request, view: View, now: float) -> Dec
     return _by_mode(case)
 
 
-def mark(decision: Decision) -> str:
-    """What to remember of a decision about a trigger, for `View.seen`. One that was allowed is never forgotten."""
-    return f"{say.DENIED}:{decision.reason}" if decision.verdict == say.DENIED else decision.verdict
+def mark(decision: Decision, seen: Optional[str] = None) -> str:
+    """What to remember of a decision about a trigger, for `View.seen`; `seen` is what was remembered until now.
+
+    One that was allowed is never forgotten. A denial that nobody was paged for says so: the next one may have to.
+    """
+    if decision.verdict != say.DENIED:
+        return decision.verdict
+    told = f"{say.DENIED}:{decision.reason}"
+    return told if decision.page or seen == told else f"{told}:untold"
 
 
 def _denied(case: Case, reason: str, why: Why) -> Decision:

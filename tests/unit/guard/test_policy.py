@@ -284,7 +284,16 @@ def test_what_is_bad_and_denied_pages_once_for_each_reason(kind: str, seen: Opti
     action = ROLLOUT if kind == "person" else ROLLBACK
     decision = asked(kind=kind, memory=paused, seen=seen, action=action)
     assert (outcome(decision), decision.page) == ("denied paused", page)
-    assert mark(decision) == "denied:paused"
+    told = page or seen == "denied:paused"
+    assert mark(decision, seen) == ("denied:paused" if told else "denied:paused:untold")
+
+
+def test_what_was_denied_without_a_page_pages_when_it_has_to() -> None:
+    calm = asked(situation=replace(FINE, confirmed=False))
+    assert (calm.reason, calm.page, mark(calm)) == ("not_confirmed", False, "denied:not_confirmed:untold")
+    blind = asked(situation=replace(FINE, confirmed=None), seen=mark(calm))
+    assert (blind.reason, blind.page, mark(blind, mark(calm))) == ("not_confirmed", True, "denied:not_confirmed")
+    assert not asked(situation=replace(FINE, confirmed=None), seen="denied:not_confirmed").page
 
 
 def test_what_is_only_recommended_or_observed_pages_too() -> None:

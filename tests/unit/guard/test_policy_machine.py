@@ -114,14 +114,14 @@ class GuardMachine(RuleBasedStateMachine):
         request = Request(f"d{self.number}", service, action, trigger, "x", situation, approved)
         view = View(self.memories[service], self.fleet, unfinished=self.unfinished(service), seen=self.seen.get(key))
         decision = decide(parse_guard({**POLICY, "mode": mode}, service), request, view, self.now)
-        if view.seen is not None and (view.seen == mark(decision) or decision.reason == DUPLICATE):
+        if view.seen is not None and (view.seen == mark(decision, view.seen) or decision.reason == DUPLICATE):
             return decision
         if view.seen is None:
             self.told(service, trigger)
             self.write(service, "trigger", {**vars(trigger), "condition": trigger.condition}, "x")
         body = {**decision.as_dict(), "condition": trigger.condition, "approved": approved}
         self.write(service, "decision", {**body, "release": "2.0", "target": "1.9"}, "x")
-        self.seen[key] = mark(decision)
+        self.seen[key] = mark(decision, view.seen)
         if decision.allowed and action in HEALING:
             self.begin(service, "rollback" if action == ROLLBACK else "action", decision.id)
         return decision
