@@ -80,8 +80,13 @@ def alertmanagers(folder: Path, receiver: str, count: int = 2) -> Iterator[List[
     try:
         for number, port in enumerate(free_ports(count)):
             urls.append(f"http://127.0.0.1:{port}")
-            command = [go_tool("alertmanager"), f"--config.file={folder}/alertmanager.yml", "--cluster.listen-address="]
-            command += [f"--storage.path={folder}/{number}", f"--web.listen-address=127.0.0.1:{port}"]
+            command = [
+                str(go_tool("alertmanager")),
+                f"--config.file={folder}/alertmanager.yml",
+                "--cluster.listen-address=",
+                f"--storage.path={folder}/{number}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ]
             children.append(Child(f"alertmanager-{number}", command, folder))
         for child, url in zip(children, urls, strict=True):
             child.wait_ready(lambda url=url: _answers(url))  # type: ignore[misc]

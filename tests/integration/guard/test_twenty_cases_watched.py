@@ -52,7 +52,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._tell.message im
 from ansible_collections.selfheal.delivery.plugins.module_utils._tell.routes import parse_channels
 
 NOW = 1_790_000_000.0
-QUICK = {"cooldown": 0, "global_cooldown": 0, "clear_for": 0}
+QUICK: Dict[str, Any] = {"cooldown": 0, "global_cooldown": 0, "clear_for": 0}
 
 
 @pytest.fixture
