@@ -29,10 +29,13 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision 
     Trigger,
 )
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.keeper import LeaseKeeper
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import kept_template
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import (
+    RECORDED,
+    is_masked,
+    kept_template,
+)
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Lease
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.policy import parse_guard
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.retention import RECORDED
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     LEASE_TTL,
     SERVICE,
@@ -103,6 +106,12 @@ class RecordedAction(ControllerAction):
         if kept is None:
             return result
         release, template = kept
+        if is_masked(template):
+            display.warning(
+                f"what the ledger kept of release {release} on {place} has secrets masked in it: it is not restored by"
+                " that, so give its template yourself"
+            )
+            return result
         display.warning(f"release {release} is pruned on {place}: it is restored by what the ledger kept of it")
         return self.change(options, {**given, "to": release, "template": plain(template)}, task_vars)
 

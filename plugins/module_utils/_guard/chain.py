@@ -155,31 +155,44 @@ def first_break(entries: Sequence[Entry], kept: str = "") -> Optional[str]:
 def first_lie(entries: Sequence[Entry], rollouts: Iterable[Rollout]) -> Optional[str]:
     """None when the rollouts are what the chain says of them, else one sentence that names the first that is not.
 
-    A rollout's row authorises its undo, and only the chain is protected: the row must not say anything else.
+    A rollout's row authorises its undo, and its outcome says whether it goes on; only the chain is protected: the row
+    must not say anything else.
     """
-    intents, states = _recorded(base(entries)[2])
+    intents, states, outcomes = _recorded(base(entries)[2])
     for entry in entries:
         name = str(entry.body.get("rollout"))
         if entry.kind == ROLLOUT:
             intents[name] = fingerprint(entry.body)
         if entry.kind in (ROLLOUT, STATE):
             states[name] = entry.body.get("state")
+            outcomes[name] = outcome_print(entry)
     for rollout in rollouts:
         if intents.pop(rollout.id, "") != fingerprint(opening(rollout)):
             return f"The intent of rollout {rollout.id} is not the one that was recorded when it was opened."
         if states[rollout.id] != rollout.state:
             return f"Rollout {rollout.id} is {rollout.state}, but the last entry about it says {states[rollout.id]}."
+        if outcomes[rollout.id] not in (None, fingerprint(rollout.outcome)):
+            return f"The outcome of rollout {rollout.id} is not the one that the last entry about it says."
     for name in intents:
         return f"Rollout {name} was recorded and is gone."
     return None
 
 
-def _recorded(known: Mapping[str, object]) -> Tuple[Dict[str, str], Dict[str, object]]:
-    """What a retention entry says of the rollouts that stayed while their entries were removed."""
+def _recorded(known: Mapping[str, object]) -> Tuple[Dict[str, str], Dict[str, object], Dict[str, object]]:
+    """What a retention entry says of the rollouts that stayed while their entries were removed.
+
+    An older one says nothing of their outcomes, which is None here.
+    """
     stayed = known.get("stayed")
-    rows = stayed.items() if isinstance(stayed, Mapping) else ()
-    intents = {str(name): str(row.get("opening")) for name, row in rows}
-    return intents, {str(name): row.get("state") for name, row in rows}
+    rows = [(str(name), row) for name, row in stayed.items()] if isinstance(stayed, Mapping) else []
+    intents = {name: str(row.get("opening")) for name, row in rows}
+    return intents, {name: row.get("state") for name, row in rows}, {name: row.get("outcome") for name, row in rows}
+
+
+def outcome_print(entry: Entry) -> str:
+    """The fingerprint of the outcome that an entry of kind `rollout` or `state` gives its rollout."""
+    outcome = entry.body.get("outcome")
+    return fingerprint(outcome if isinstance(outcome, Mapping) else {})
 
 
 def fingerprint(body: Mapping[str, object]) -> str:

@@ -7,11 +7,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
+from .chain import MASK, canonical
 from .decision import ROLLBACK
 from .ledger import Ledger
 from .model import DONE, UNDONE, Rollout
-from .retention import RECORDED
 
+# what a place told at a promotion, and what restores the release where the place has forgotten it
+RECORDED = ("template", "images")
 DEPLOYS = ("canary", "watch")  # the kinds of rollout that judge a release; the others act on one
 _ROLLOUTS = 200
 _ENTRIES = 1000
@@ -39,10 +41,10 @@ def last_known_good(ledger: Ledger, service: str) -> Optional[KnownGood]:
     """By the newest rollout that was done and whose release no later one found bad; None when there is none."""
     bad: Set[str] = set()
     for rollout in ledger.last_rollouts(service, _ROLLOUTS):
-        if _passed(rollout) and rollout.release not in bad:
+        if passed(rollout) and rollout.release not in bad:
             kept = _recorded(ledger, rollout)
             return KnownGood(service, rollout.release, rollout.id, rollout.updated_at, rollout.by, kept)
-        if _failed(rollout):
+        if failed(rollout):
             bad.add(rollout.release)
     return None
 
@@ -50,9 +52,9 @@ def last_known_good(ledger: Ledger, service: str) -> Optional[KnownGood]:
 def found_bad(ledger: Ledger, service: str, release: str) -> Optional[str]:
     """Why the service's gates failed this release when it was tried last, or None when they did not."""
     for rollout in ledger.last_rollouts(service, _ROLLOUTS):
-        if rollout.release == release and _passed(rollout):
+        if rollout.release == release and passed(rollout):
             return None
-        if rollout.release == release and _failed(rollout):
+        if rollout.release == release and failed(rollout):
             return str(rollout.outcome.get("why") or rollout.intent.get("why") or "its gates failed")
     return None
 
@@ -61,8 +63,8 @@ def rolled_back(ledger: Ledger, service: str) -> List[str]:
     """The releases that were found bad and have not passed since: none of them is ever gone back to."""
     judged: Dict[str, bool] = {}
     for rollout in ledger.last_rollouts(service, _ROLLOUTS):
-        if _passed(rollout) or _failed(rollout):
-            judged.setdefault(rollout.release, _failed(rollout))
+        if passed(rollout) or failed(rollout):
+            judged.setdefault(rollout.release, failed(rollout))
     return sorted(release for release, bad in judged.items() if bad)
 
 
@@ -87,16 +89,21 @@ def known_services(ledger: Ledger) -> List[str]:
     return sorted({rollout.service for rollout in ledger.last_rollouts("", _ROLLOUTS)})
 
 
-def _passed(rollout: Rollout) -> bool:
+def is_masked(template: Mapping[str, Any]) -> bool:
+    """Was something of it taken for a secret, so that it is not the template any more that ran?"""
+    return MASK in canonical(template)
+
+
+def passed(rollout: Rollout) -> bool:
     return rollout.state == DONE and rollout.kind in DEPLOYS
 
 
-def _failed(rollout: Rollout) -> bool:
+def failed(rollout: Rollout) -> bool:
     """By the verdict of the play that undid it, or by the one that was recorded before its controller died.
 
     To roll a release back is to find it bad, from the moment of the intent on, whatever becomes of that rollback.
     """
-    if rollout.kind == ROLLBACK:
+    if ROLLBACK in (rollout.kind, rollout.intent.get("action")):  # or somebody's own play did
         return True
     if rollout.kind not in DEPLOYS or rollout.state != UNDONE:
         return False

@@ -10,16 +10,15 @@ of the releases that are known good.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional, Sequence, Set
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Set
 
 from .._errors import OptionError
 from . import chain
+from .known import RECORDED, failed, passed
 from .memory import Fleet, Memory, fold, fold_fleet
 from .model import DONE, REMEMBERED, ROLLOUT, STATE, UNFINISHED, Entry, Rollout
 
 KEPT_ROLLOUTS = 20  # of each service, whatever their age: known good and found bad are read from them
-# what a place told at a promotion, and what restores the release where the place has forgotten it
-RECORDED = ("template", "images")
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def cut(entries: Sequence[Entry], rollouts: Sequence[Rollout], before: float, ex
     told = {str(entry.body.get("rollout")) for entry in entries if entry.seq > last.seq and entry.kind == ROLLOUT}
     leaving = [rollout.id for rollout in rollouts if rollout.id not in kept_rows and rollout.id not in told]
     stayed = {
-        rollout.id: {"opening": chain.fingerprint(chain.opening(rollout)), "state": _state_at(rollout, gone, known)}
+        rollout.id: {"opening": chain.fingerprint(chain.opening(rollout)), **_as_left(rollout, gone, known)}
         for rollout in rollouts
         if rollout.id in kept_rows and rollout.id not in told
     }
@@ -78,7 +77,7 @@ def _last(entries: Sequence[Entry], rollouts: Sequence[Rollout], before: float, 
 
 
 def _staying(rollouts: Sequence[Rollout]) -> Set[str]:
-    """The newest of each service and its last good one; what comes later in `rollouts` is newer."""
+    """The newest of each service, and what says which release is good; what comes later in `rollouts` is newer."""
     by_service: Dict[str, List[Rollout]] = {}
     for rollout in rollouts:
         by_service.setdefault(rollout.service, []).append(rollout)
@@ -86,17 +85,32 @@ def _staying(rollouts: Sequence[Rollout]) -> Set[str]:
     for mine in by_service.values():
         staying.update(rollout.id for rollout in mine[-KEPT_ROLLOUTS:])
         staying.update(rollout.id for rollout in mine if rollout.state in UNFINISHED)
-        staying.update([rollout.id for rollout in mine if rollout.state == DONE][-1:])
+        staying.update(_judged(mine))
     return staying
 
 
-def _state_at(rollout: Rollout, gone: Sequence[Entry], known: Mapping[str, object]) -> object:
-    """The rollout's state as the removed entries left it."""
-    state = _mapping(_mapping(known.get("stayed")).get(rollout.id)).get("state")
+def _judged(mine: Sequence[Rollout]) -> Iterator[str]:
+    """The last rollout whose release is known good, and of each release that was found bad since, the last one."""
+    bad: Set[str] = set()
+    for rollout in reversed(mine):
+        if rollout.release in bad:
+            continue
+        if passed(rollout):
+            yield rollout.id
+            return
+        if failed(rollout):
+            bad.add(rollout.release)
+            yield rollout.id
+
+
+def _as_left(rollout: Rollout, gone: Sequence[Entry], known: Mapping[str, object]) -> Dict[str, object]:
+    """The rollout's state, and its outcome's fingerprint, as the removed entries left them."""
+    earlier = _mapping(_mapping(known.get("stayed")).get(rollout.id))
+    left = {"state": earlier.get("state"), "outcome": earlier.get("outcome")}
     for entry in gone:
         if entry.kind in (ROLLOUT, STATE) and entry.body.get("rollout") == rollout.id:
-            state = entry.body.get("state")
-    return state
+            left = {"state": entry.body.get("state"), "outcome": chain.outcome_print(entry)}
+    return left
 
 
 def _recorded(
