@@ -225,9 +225,7 @@ def _say(line: str) -> None:
 
 
 def _denied(options: Facts, hands: Hands, rollout: Rollout, who: str) -> str:
-    """Why a rollout whose gates passed may not go on, or ''. What a person promoted is not asked about."""
-    if any(said.command == "promote" for said in hands.ledger.commands(rollout=rollout.id)):
-        return ""
+    """Why a rollout whose gates passed, or that a person promoted, may not go on, or ''."""
     policy = parse_guard(plain(options["guard"]), rollout.service)
     try:
         decision = hands.ledger.check(rollouts.widening(rollout, who), policy, now=now(), clock=clock())
@@ -240,10 +238,14 @@ def _result(report: BakeReport, policy: Policy, denied: str = "") -> Facts:
     result = {**report.as_dict(), "next": report.action, "msg": report.message or report.reason}
     if denied:
         # its gates stay passed: the next look asks the guard again, and goes on when it may
-        result.update(next=HOLD, reason="guard", msg=f"its gates passed, but it may not go on: {denied}")
+        result.update(next=HOLD, reason="guard", msg=f"{_passed(report)}, but it may not go on: {denied}")
     if result["next"] == HOLD or report.phase == HELD:
         result["hold_until"] = now() + policy.bake.hold_deadline
     return result
+
+
+def _passed(report: BakeReport) -> str:
+    return report.message if report.reason == "promoted" else "its gates passed"
 
 
 def _levels(rollout: Rollout | None) -> Dict[str, float]:

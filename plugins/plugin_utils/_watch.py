@@ -17,7 +17,12 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import LeaseError, StoreError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Command, Lease, Rollout
-from ansible_collections.selfheal.delivery.plugins.module_utils._judge.bake import WATCH, Bake, BakeReport
+from ansible_collections.selfheal.delivery.plugins.module_utils._judge.bake import (
+    PROMOTE,
+    WATCH,
+    Bake,
+    BakeReport,
+)
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.confirm import Confirm, Confirmation
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.model import (
     Absent,
@@ -169,6 +174,10 @@ class Watch:
     def once(self) -> BakeReport:
         """A single look at a held rollout, for a controller that comes by on a schedule."""
         self._tick()
+        standing = self._bake.report()
+        if standing.action == PROMOTE:  # only the guard holds it, and what is over takes neither looks nor commands
+            self._keep()
+            return standing
         report = self._obey()
         if report is None or report.action == WATCH:
             report = self._look()
