@@ -14,7 +14,8 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 from ansible.errors import AnsibleConnectionFailure
 from ansible.utils.display import Display
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import LEDGER
+from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.run import trace
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import (
     DeliveryError,

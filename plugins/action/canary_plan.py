@@ -10,7 +10,8 @@ from typing import Any, Dict, List, Mapping, Sequence
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.model import release_id
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.steps import Size, Step, Walk, walk, with_traffic
-from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import LEDGER
+from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import found_bad
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.story import named

@@ -10,7 +10,8 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Callable, Dict, Optional
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import LEDGER
+from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, RolloutError, nearest
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import rollouts, rules
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger

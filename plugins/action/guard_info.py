@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import LEDGER
+from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.limits import parse_guard
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.outlook import outlook
 from ansible_collections.selfheal.delivery.plugins.module_utils._tell.heartbeat import WATCHDOG, seen_at

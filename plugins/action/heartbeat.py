@@ -12,7 +12,8 @@ from typing import Callable, Dict, List
 
 from ansible.module_utils.common.parameters import env_fallback
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import LEDGER
+from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, TellError
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.part import Part
 from ansible_collections.selfheal.delivery.plugins.module_utils._tell import heartbeat, metrics

@@ -11,7 +11,8 @@ from contextlib import closing
 from typing import List, Optional, Sequence, Tuple
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act import durable
-from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import LEDGER
+from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, StoreError, TellError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import export
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from contextlib import closing
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import LEDGER
+from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, StoreError
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import ControllerAction, Facts
 

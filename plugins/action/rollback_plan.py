@@ -14,7 +14,8 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._act.model impor
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.model import Situation as Place
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.plan import known_goods
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.steps import walk
-from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import LEDGER
+from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import last_known_good, rolled_back
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.story import named

@@ -9,7 +9,8 @@ from contextlib import closing
 from dataclasses import asdict
 from typing import Any, Callable, Dict, Mapping, Sequence
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import LEDGER
+from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import GuardError, RolloutError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import rollouts
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision import ROLLBACK

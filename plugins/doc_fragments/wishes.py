@@ -15,8 +15,8 @@ options:
       - The id of the release, one version of what is deployed. 1 to 128 letters, digits and C(. _ + ~ -), with a letter
         or a digit first.
       - Required for O(state=deployed) and O(state=promoted).
-      - With O(state=known_good), the release that has to be left, even if it is known good. Where O(to) is given too and
-        another release runs, nothing is done.
+      - With O(state=known_good), the release that has to be left, even if it is known good. Where O(to) is given too
+        and another release runs, nothing is done.
     type: str
   version:
     description: The version as people say it. Defaults to O(release).

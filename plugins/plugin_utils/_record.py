@@ -11,8 +11,8 @@ from typing import Any, Dict, Iterator, Mapping, Optional
 
 from ansible.utils.display import Display
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import CONTROLLER
-from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import LEDGER, ledger_from
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import CONTROLLER, LEDGER
+from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import (
     DeliveryError,
     GuardError,

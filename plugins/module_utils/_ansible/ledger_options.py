@@ -1,12 +1,11 @@
 # SPDX-FileCopyrightText: selfheal.delivery contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ledger's options, as every module and action takes them; documented by the fragment `ledger`."""
+"""The ledger that a task names; its options are `_act/wishes.py:LEDGER`, documented by the fragment `ledger`."""
 
 from __future__ import annotations
 
 from typing import Any, Mapping
 
-from .._act.wishes import LEDGER as LEDGER  # for those who only have a ledger
 from .._guard.ledger import Ledger
 from .._guard.open import open_ledger
 

@@ -185,7 +185,7 @@ def _counters(text: Optional[str], where: str) -> Counters:
     try:
         told = json.loads(text or "")
         counts = [told[name] for name in ("seq", *_COUNTS)]
-        if all(type(count) is int and count >= 0 for count in counts):
+        if all(isinstance(count, int) and not isinstance(count, bool) and count >= 0 for count in counts):
             return Counters(counts[0], str(told["hash"]), *counts[1:])
     except (ValueError, KeyError, TypeError):
         pass

@@ -12,8 +12,8 @@ import time
 from typing import Dict, Mapping, Sequence
 
 from .channel import Config, Sent, check_url, text
-from .http import Answer, post, refused
 from .message import TRIGGER, Message, addresses, incident_action, rows
+from .posting import Answer, post, refused
 
 ENQUEUE = "https://events.pagerduty.com/v2/enqueue"
 _SUMMARY = 1024  # characters

@@ -12,8 +12,8 @@ import json
 from typing import Dict, List, Mapping, Sequence
 
 from .channel import Config, Sent, check_url, text
-from .http import Answer, post, refused
 from .message import Message, addresses, rows
+from .posting import Answer, post, refused
 from .text import escaped
 
 _TITLE, _SECTION, _FIELD, _FIELDS = 150, 3000, 2000, 10  # characters, and fields of a section

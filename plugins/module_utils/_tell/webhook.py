@@ -18,8 +18,8 @@ from typing import Dict, Mapping, Sequence
 
 from .._errors import OptionError
 from .channel import Config, Sent, check_url, text
-from .http import Answer, post, refused
 from .message import Message, as_document
+from .posting import Answer, post, refused
 
 PREFIX = "whsec_"
 
