@@ -136,7 +136,10 @@ def _clock_jumped(case: Case) -> Optional[Why]:
 
 def _alerts_silent(case: Case) -> Optional[Why]:
     watchdog, at = case.policy.watchdog, case.view.watchdog_at
-    if watchdog is None or case.request.trigger.kind not in LASTING or (at is not None and case.now - at <= watchdog):
+    if watchdog is None or case.request.trigger.kind not in LASTING:
+        return None
+    # from a time to come, it was told by a clock that was wrong then, and says nothing of now
+    if at is not None and -case.policy.clock_tolerance <= case.now - at <= watchdog:
         return None
     last = f"was last heard of at {shown_time(at)}" if at is not None else "was never heard of"
     return Why(f"The Watchdog alert {last}, so that the alerts cannot be believed", "Check Prometheus and Alertmanager")
