@@ -17,8 +17,8 @@ import pytest
 from tell_servers import ACCEPTED, DOWN, PAGE, PostOffice, Reply, hook, post_office, served_with
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._tell.channel import Sent
-from ansible_collections.selfheal.delivery.plugins.module_utils._tell.posting import retry_after
 from ansible_collections.selfheal.delivery.plugins.module_utils._tell.message import Message, message_of
+from ansible_collections.selfheal.delivery.plugins.module_utils._tell.posting import retry_after
 from ansible_collections.selfheal.delivery.plugins.module_utils._tell.routes import TYPES
 
 PATH = "/services/T000/B000/XyZzYXyZzY"
