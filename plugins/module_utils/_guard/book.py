@@ -15,7 +15,7 @@ from . import chain, retention, rules
 from . import clock as clocks
 from .decision import ALLOWED, DUPLICATE, Clock, Decision, Grant, Request, Trigger
 from .known import DEPLOYS
-from .memory import LASTING, NOT_RECOVERED, Fleet, Memory, fold, fold_fleet, news
+from .memory import LASTING, NOT_RECOVERED, Fleet, Memory, fold, fold_fleet, news, shortened
 from .model import (
     APPROVAL,
     COMMAND,
@@ -48,6 +48,8 @@ _MEMORY = "memory:"  # + service, or nothing for the fleet's
 _COUNTERS = "counters:"  # + service
 _CLOCKS = "clocks"
 _RETAINED = "retained"  # where the newest retention entry is
+EVIDENCE_KEPT = 32_768  # of a trigger's evidence: characters of its JSON; of a longer one only the beginning
+_BEGINNING = 2048
 WATCHDOG = "watchdog"  # when the alert pipeline's Watchdog was seen last
 
 
@@ -443,11 +445,25 @@ def _save(rows: Rows, lease: Lease, rollout_id: str, progress: Note, now: float)
 
 def _seen_key(request: Request) -> str:
     """One signal may lead to several actions, one after the other, but to each only once."""
-    return f"{request.action}:{request.trigger.id}"
+    return f"{request.action}:{shortened(request.trigger.id)}"
 
 
 def _told(trigger: Trigger) -> Dict[str, object]:
-    return {**vars(trigger), "condition": trigger.condition}
+    """The trigger's entry. It comes from outside: however much it says, only so much is kept."""
+    return {
+        **vars(trigger),
+        "name": shortened(trigger.name),
+        "id": shortened(trigger.id),
+        "condition": shortened(trigger.condition),
+        "evidence": _bounded(trigger.evidence),
+    }
+
+
+def _bounded(evidence: Note) -> Note:
+    text = chain.canonical(evidence)
+    if len(text) <= EVIDENCE_KEPT:
+        return evidence
+    return {"cut_from": len(text), "sha256": chain.fingerprint(evidence), "begins": text[:_BEGINNING]}
 
 
 def _view(pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Optional[Clock]) -> View:
@@ -529,8 +545,8 @@ def _recorded(request: Request, decision: Decision) -> Dict[str, object]:
     situation = request.situation
     return {
         **{name: fact for name, fact in decision.as_dict().items() if name != "service"},
-        "trigger": request.trigger.id,
-        "condition": request.trigger.condition,
+        "trigger": shortened(request.trigger.id),
+        "condition": shortened(request.trigger.condition),
         "approved": request.approved,
         "release": situation.current,
         "target": situation.known_good,

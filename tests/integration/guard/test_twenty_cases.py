@@ -7,8 +7,11 @@ Each on the three real stores, with real places; the docstrings quote what must 
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import signal
+import string
 import time
 from contextlib import closing
 from datetime import datetime, timezone
@@ -147,7 +150,7 @@ NASTY = {
     "sql": "'; DROP TABLE entry; --",
     "format": "%s%n{0.__class__}{mark}",
     "control": "a\x1b[2J\r\nX-Injected: 1\u202e",
-    "long": "x" * 100_000,
+    "long": "".join(random.Random(1).choices(string.ascii_letters, k=100_000)),
     "all": "*",
 }
 
@@ -177,6 +180,10 @@ def test_case_03_forged_or_altered_trigger(site: Site, tmp_path: Path) -> None:
     assert site.ledger.services() == [SERVICE] and not mark.exists()
     assert [place.picture() for place in site.places.values()] == before
     assert site.ledger.counters()[SERVICE]["suppressed:rollback:not_eligible"] == 8 * len(NASTY)
+    flood = {str(number): NASTY["long"] for number in range(30)}
+    assert told(site.ask(Trigger(CALL, "flood", "flood", evidence=flood))) == ("denied", "not_eligible", True)
+    kept = site.entries("trigger", "decision")
+    assert max(len(json.dumps(entry.body)) for entry in kept) < 5_000
     assert site.whole() and not site.allowed()
 
 
