@@ -82,7 +82,7 @@ def test_a_rollout_in_a_play(site: Site, tmp_path: Path, ansible_env: Dict[str, 
                 {RELEASE: {**where, "release": "3.0.0", "state": "known_good", "mark_bad": "slow"}},
                 {RELEASE: {**where, "release": "3.0.0", "branch": "mian"}},
                 {RELEASE: {**where, "state": "promoted"}},
-                {LEDGER: {"service": "shop"}},
+                {LEDGER: {"service": "shop", "limit": 100}},
             ],
         )
     would, begun, new, again, good, _closed, info, _bad, back, wrong, lacking, ledger = results
