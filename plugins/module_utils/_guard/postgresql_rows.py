@@ -37,10 +37,14 @@ _KEPT = 16
 
 
 class Habit:
-    """What was asked of services lately, so that it can all be asked at once when the lease of one is asked for."""
+    """What was asked of services lately, so that it can all be asked at once when the lease of one is asked for.
+
+    And `notes` by key, as they were read or written last: while its text is the same, one need not be read again.
+    """
 
     def __init__(self) -> None:
         self._asked: Dict[Question, None] = {}  # the newest last
+        self.notes: Dict[str, Tuple[str, Mapping[str, object]]] = {}
 
     def learn(self, service: bytes, asked: Iterable[Question]) -> None:
         for table, sql, keys in asked:
@@ -286,11 +290,13 @@ class PostgresqlRows:
         return self._as_notes(self._find("note", "SELECT key, value FROM note WHERE key = $1", key)).get(key, {})
 
     def put_note(self, key: str, value: Mapping[str, object]) -> None:
+        text = chain.written(value)
         self.put(
             "note",
             "INSERT INTO note VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value",
-            *(key, chain.canonical(value)),
+            *(key, text),
         )
+        self._habit.notes[key] = text, value
 
     def notes(self, prefix: str) -> Mapping[str, Mapping[str, object]]:
         sql = "SELECT key, value FROM note WHERE starts_with(key, $1) ORDER BY key"
@@ -299,10 +305,12 @@ class PostgresqlRows:
     def _as_notes(self, rows: Sequence[Row]) -> Dict[str, Mapping[str, object]]:
         found: Dict[str, Mapping[str, object]] = {}
         for key, text in rows:
+            known, note = self._habit.notes.get(key, ("", {}))
             try:
-                found[key] = chain.decode(text)
+                found[key] = note if known == text else chain.decode(text)
             except ValueError as error:
                 raise self._unreadable(f"Note {key}", error) from error
+            self._habit.notes[key] = text, found[key]
         return found
 
     # --- the store itself
