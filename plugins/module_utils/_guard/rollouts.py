@@ -170,9 +170,12 @@ def _is_back(result: Mapping[str, object]) -> bool:
 
 
 def find(ledger: Ledger, *, on_interrupt: str, now: float, service: str = "") -> Sequence[Finding]:
-    """Every unfinished rollout, oldest first, with what is due: nothing while its holder lives."""
+    """Every unfinished rollout with what is due: nothing while its holder lives.
+
+    The one that nobody touched for the longest time is first: one that cannot be settled must not keep the others back.
+    """
     found: List[Finding] = []
-    for rollout in ledger.unfinished(service):
+    for rollout in sorted(ledger.unfinished(service), key=lambda one: one.updated_at):
         holder = ledger.holder(rollout.service, now)
         if holder is not None:
             found.append(Finding(rollout, WAIT, f"{holder.holder} holds it until its lease ends"))
