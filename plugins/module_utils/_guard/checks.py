@@ -191,18 +191,22 @@ def _too_many_alarm(case: Case) -> Optional[Why]:
     policy, request = case.policy, case.request
     if request.trigger.kind not in LASTING:
         return None
-    since = _began(case) - policy.services_window
+    since, here = _began(case) - policy.services_window, _environment(request.service)
     alarming = {
         service
         for service, conditions in case.view.fleet.alarming.items()
-        if any(at > since for at in conditions.values())
+        if _environment(service) == here and any(at > since for at in conditions.values())
     }
     count, services = len(alarming | {request.service}), request.situation.services
     if count < MIN_ALARMING or (services > 0 and count <= policy.max_alarming * services):
         return None
-    of = f"of {services}" if services > 0 else "of an unknown number of"
+    of = f"of {services}" if services >= count else "of an unknown number of"
     what = f"{count} {of} services alarm together (max_alarming), so that no single release is to blame"
     return Why(what, "Look for what they have in common: a provider, the network, the alerts themselves")
+
+
+def _environment(service: str) -> str:
+    return service.rpartition("/")[0]
 
 
 def _began(case: Case) -> float:

@@ -39,3 +39,13 @@ def test_a_shared_outage_that_outlasts_the_window_is_not_acted_on_at_a_repeat(
     trigger = Trigger("alert", "High", "t1", at)
     decision = decide(policy, Request("d1", "shop", ROLLBACK, trigger, "x", here), View(memory, fleet), NOW)
     assert (decision.allowed, decision.reason) == (not expected, expected)
+
+
+@pytest.mark.parametrize(("environment", "reason"), [("production", "blast_radius"), ("staging", "")])
+def test_what_alarms_in_another_environment_is_no_part_of_it(environment: str, reason: str) -> None:
+    fleet = Fleet(alarming={f"{environment}/s{number}": {"alert:High": NOW - 60} for number in range(9)})
+    policy = parse_guard({"mode": "act", "alerts": ["High"]}, "production/shop")
+    here = Situation(confirmed=True, current="2.0", known_good="1.9", places=4, services=20)
+    request = Request("d1", "production/shop", ROLLBACK, Trigger("alert", "High", "t1", NOW - 100), "x", here)
+    view = View(Memory(NOW - 900, NOW - 600), fleet)
+    assert decide(policy, request, view, NOW).reason == reason
