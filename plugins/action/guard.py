@@ -14,6 +14,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes impo
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, RolloutError, nearest
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import rollouts, rules
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision import ROLLBACK
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import (
     COMMANDS,
@@ -94,7 +95,7 @@ class ActionModule(ControllerAction):
             else ledger.say(service, command, who, reason, now())
         )
         lease = ledger.holder(service, now())
-        waits = f"{lease.holder} obeys it at its next look" if lease else "nobody is at work on it: reconcile obeys it"
+        waits = _waits(lease, ledger.rollout(said.rollout))
         return {
             "said": asdict(said),
             "holder": lease.holder if lease else None,
@@ -159,6 +160,15 @@ class ActionModule(ControllerAction):
             "approved": decision,
             "msg": f"{service}: recommendation {decision} is approved by {who}: whoever acquires with it may act once",
         }
+
+
+def _waits(lease: Optional[Lease], about: Optional[Rollout]) -> str:
+    """Who obeys what was said, and when. Only who bakes looks for it; a rollback or an action goes on to its end."""
+    if lease is None:
+        return "nobody is at work on it: reconcile obeys it"
+    if about is not None and about.kind in (ROLLBACK, rollouts.ACTION):
+        return f"{lease.holder} is at it and cannot be stopped by that: reconcile obeys it when it is left unfinished"
+    return f"{lease.holder} obeys it at its next look"
 
 
 def _name_one(options: Facts) -> None:
