@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Dict, Mapping, Optional
 
@@ -89,7 +90,8 @@ def acquired(options: Facts, who: str, *, checking: bool) -> Facts:
             warnings = warned(ledger, request.service, now())  # before: nothing may be lost after a yes
             grant = _rehearsed(ledger, request, policy) if checking else _decided(ledger, request, policy, options)
         finally:
-            ledger.close()
+            with suppress(StoreError):
+                ledger.close()
     except StoreError as error:
         grant = Grant(_unavailable(request, error))
     return {**warnings, **_result(grant, denied_fails=options["on_denied"] == "fail")}
