@@ -15,12 +15,14 @@ from ansible.module_utils.common.parameters import env_fallback
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import LEDGER
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, TellError
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.part import Part
 from ansible_collections.selfheal.delivery.plugins.module_utils._tell import heartbeat, metrics
 from ansible_collections.selfheal.delivery.plugins.module_utils._tell.channel import host_of
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import ControllerAction, Facts, now
 
 DURATIONS = ("every", "max_silence")
+NOTE = "heartbeat"  # what is written to the ledger, to see that it can be
 
 
 class ActionModule(ControllerAction):
@@ -51,11 +53,13 @@ class ActionModule(ControllerAction):
         return todo[options["state"]](options)
 
     def _send(self, options: Facts) -> Facts:
-        """To every way that is named, even when one of them fails; never without a ledger to read."""
+        """To every way that is named, even when one of them fails; never without a ledger that can be written."""
         if not (options["path"] or options["gateway"] or options["url"]):
             raise OptionError("A heartbeat needs somewhere to go", mend="Set path, gateway or url")
         name = options["instance"] or socket.gethostname()
         with closing(ledger_from(options, create=False)) as ledger:
+            if not self.checking:
+                prove(ledger, name)
             beat = heartbeat.Beat(now(), options["every"], name, ledger.head())
         sent, failures = [], []
         for to, send in self._ways(options, beat).items():
@@ -109,3 +113,8 @@ class ActionModule(ControllerAction):
             raise TellError(message, mend=mend, details=found)
         warnings: List[str] = [message]
         return {**found, "msg": f"{message}. {mend}.", "warnings": warnings}
+
+
+def prove(ledger: Ledger, name: str) -> None:
+    """Write to the ledger; StoreError when that is not possible, as an action would find it."""
+    ledger.change_note(NOTE, lambda _before: {"at": now(), "from": name})

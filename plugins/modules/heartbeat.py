@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: heartbeat
 short_description: A dead man's switch, for this controller and for the alerts that it acts on
 description:
-  - O(state=sent) writes a heartbeat that others alarm on when it stops. It is sent only when the ledger can be read,
+  - O(state=sent) writes a heartbeat that others alarm on when it stops. It is sent only when the ledger can be written,
     because a controller without its ledger cannot act.
   - O(state=seen) records that the Watchdog was seen, an alert that always fires. Call it from whatever receives alerts.
   - O(state=checked) says whether the Watchdog keeps coming. A guard's policy with C(watchdog) checks the same before it
