@@ -445,7 +445,7 @@ def _save(rows: Rows, lease: Lease, rollout_id: str, progress: Note, now: float)
 
 def _seen_key(request: Request) -> str:
     """One signal may lead to several actions, one after the other, but to each only once."""
-    return f"{request.action}:{shortened(request.trigger.id)}"
+    return f"{request.action}:{request.trigger.kind}:{shortened(request.trigger.id)}"
 
 
 def _told(trigger: Trigger) -> Dict[str, object]:
