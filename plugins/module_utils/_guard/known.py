@@ -89,9 +89,9 @@ def known_services(ledger: Ledger) -> List[str]:
     return sorted({rollout.service for rollout in ledger.last_rollouts("", _ROLLOUTS)})
 
 
-def is_masked(template: Mapping[str, Any]) -> bool:
-    """Was something of it taken for a secret, so that it is not the template any more that ran?"""
-    return MASK in canonical(template)
+def is_masked(kept: Mapping[str, Any]) -> bool:
+    """Was something of it taken for a secret, so that it is not any more what ran?"""
+    return MASK in canonical(kept)
 
 
 def passed(rollout: Rollout) -> bool:
@@ -129,7 +129,7 @@ def _recorded(ledger: Ledger, rollout: Rollout) -> Dict[str, Dict[str, Any]]:
     found: Dict[str, Dict[str, Any]] = {}
     for body in _outcomes(ledger, rollout.service):
         if body.get("rollout") == rollout.id:
-            kept = {name: body[name] for name in RECORDED if body.get(name)}
+            kept = {name: body[name] for name in RECORDED if body.get(name) and not is_masked(body[name])}
             if kept:
                 found.setdefault(str(body.get("place")), kept)
     return found
