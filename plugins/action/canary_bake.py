@@ -229,7 +229,8 @@ def _denied(options: Facts, hands: Hands, rollout: Rollout, who: str) -> str:
     """Why a rollout whose gates passed, or that a person promoted, may not go on, or ''."""
     policy = parse_guard(plain(options["guard"]), rollout.service)
     try:
-        decision = hands.ledger.check(rollouts.widening(rollout, who), policy, now=now(), clock=clock())
+        wish = rollouts.widening(rollout, int(options["step"]["index"]), who)
+        decision = hands.ledger.check(wish, policy, now=now(), clock=clock())
     except StoreError as error:
         return f"the guard cannot be asked: {error.message}"
     return "" if decision.allowed else decision.message

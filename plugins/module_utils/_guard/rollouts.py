@@ -86,10 +86,12 @@ def wish(what: Begin, actor: str) -> Request:
     )
 
 
-def widening(rollout: Rollout, actor: str) -> Request:
-    """The next step of a rollout whose gates passed, as the guard is asked about it; each step is asked anew."""
-    step = f"{rollout.id}:{rollout.progress.get('step')}:{uuid.uuid4().hex[:6]}"
-    trigger = Trigger(PIPELINE, rollout.kind, step)
+def widening(rollout: Rollout, step: int, actor: str) -> Request:
+    """What comes after `step` of a rollout whose gates passed, as the guard is asked about it.
+
+    Each step is asked anew; asked about the same one at every look while it is held, the guard only counts.
+    """
+    trigger = Trigger(PIPELINE, rollout.kind, f"{rollout.id}:{step}")
     return Request(uuid.uuid4().hex[:12], rollout.service, PROMOTE, trigger, actor)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Iterator, Mapping
+from typing import Iterator, List, Mapping
 
 import pytest
 
@@ -18,6 +18,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known imp
     last_known_good,
     rolled_back,
 )
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.policy import parse_guard
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.retention import KEPT_ROLLOUTS
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
 
@@ -81,12 +82,29 @@ def test_an_outcome_that_was_altered_is_named(ledger: SqliteLedger, path: Path, 
     assert ledger.verify() == f"The outcome of rollout {held.id} is not the one that the last entry about it says."
 
 
-def test_a_template_with_a_masked_secret_is_not_the_release_that_ran(ledger: SqliteLedger) -> None:
-    for release, args in (("1.0.0", []), ("1.1.0", ["--db=postgres://shop:hunter2@db/shop"])):
-        template = {"spec": {"containers": [{"name": "shop", "image": "shop", "args": args}]}}
-        ledger.append(SHOP, "outcome", "ada", {"place": "eu", "current": release, "template": template}, 100.0)
-    found = {release: kept_template(ledger, SHOP, "eu", release) for release in ("1.0.0", "1.1.0")}
-    assert {release: kept is not None and is_masked(kept[1]) for release, kept in found.items()} == {
-        "1.0.0": False,
-        "1.1.0": True,
-    }
+@pytest.mark.parametrize(("args", "masked"), [([], False), (["--db=postgres://shop:hunter2@db/shop"], True)])
+def test_a_template_with_a_masked_secret_is_not_the_release_that_ran(
+    ledger: SqliteLedger, args: List[str], masked: bool
+) -> None:
+    template = {"spec": {"containers": [{"name": "shop", "image": "shop", "args": args}]}}
+    done = run(ledger, "1.0.0", "canary", 100.0)
+    told = {"rollout": done.id, "place": "eu", "current": "1.0.0", "template": template, "images": {"shop": "sha256:1"}}
+    ledger.append(SHOP, "outcome", "ada", told, 101.0)
+    kept, good = kept_template(ledger, SHOP, "eu", "1.0.0"), last_known_good(ledger, SHOP)
+    assert kept is not None and is_masked(kept[1]) == masked
+    images = {"images": {"shop": "sha256:1"}}
+    assert good is not None and good.recorded["eu"] == (images if masked else {**images, "template": template})
+
+
+def test_what_is_held_is_asked_about_at_each_look_and_recorded_once(ledger: SqliteLedger) -> None:
+    what = rollouts.Begin(SHOP, "2.0.0", "canary", {"fleet": ["eu"]})
+    rollout, _lease = rollouts.begin(ledger, what, holder="run", actor="ada", ttl=30, now=100.0)
+    ledger.pause(SHOP, "ada", "INC-1", None, 101.0)
+    before = len(ledger.entries())
+    for look in range(5):
+        asked = ledger.check(rollouts.widening(rollout, 1, "cron"), parse_guard({}, SHOP), now=110.0 + look)
+        assert asked.reason == "paused"
+    ledger.unpause(SHOP, "ada", "over", 120.0)
+    assert ledger.check(rollouts.widening(rollout, 1, "cron"), parse_guard({}, SHOP), now=121.0).allowed
+    kinds = [entry.kind for entry in ledger.entries()][before:]
+    assert kinds == ["trigger", "decision", "pause", "decision"]
