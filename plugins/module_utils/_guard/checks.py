@@ -64,11 +64,20 @@ class Case(NamedTuple):
 
 
 def _duplicate(case: Case) -> Optional[Why]:
-    if case.view.seen in (say.ALLOWED, say.RECOMMENDED, f"{say.DENIED}:{say.DUPLICATE}"):
-        return Why(
-            "This very trigger was decided on before", "A new incident has a new identity; nothing has to be done"
-        )
-    return None
+    if case.view.seen not in (say.ALLOWED, say.RECOMMENDED, f"{say.DENIED}:{say.DUPLICATE}"):
+        return None
+    what, condition = "This very trigger was decided on before", case.request.trigger.condition
+    for ident, known in case.view.memory.recommendations.items():
+        if known.condition == condition and case.view.memory.spent(ident, case.now) is None:
+            waits = f"{known.approved_by} approved" if known.approved_by else "nobody has approved"
+            return Why(f"{what}, and {waits} recommendation {ident}", approving(ident, known.until))
+    return Why(what, "A new incident has a new identity; nothing has to be done")
+
+
+def approving(ident: str, until: float) -> str:
+    """What to do about the recommendation `ident`, which stands until `until`."""
+    then = f"then run this again with rollback_approved={ident} (or approved: {ident})"
+    return f"Approve {ident} with playbooks/control.yml, {then}, before {shown_time(until)}; or let it pass"
 
 
 def _not_eligible(case: Case) -> Optional[Why]:
@@ -150,7 +159,7 @@ def _paused(case: Case) -> Optional[Why]:
         if pause is not None:
             until = f"until {shown_time(pause.until)}" if pause.until is not None else "without end"
             why = f"{pause.by} paused {what} at {shown_time(pause.at)} {until}: {pause.reason.rstrip('.')}"
-            return Why(why, "Resume it with the guard module", pause.until)
+            return Why(why, f"Resume {what} with playbooks/control.yml", pause.until)
     return None
 
 
@@ -222,13 +231,13 @@ def _in_progress(case: Case) -> Optional[Why]:
     if lease is not None:
         what = f"{lease.holder} is at work on it and holds the lease for {lease.expires - case.now:.0f} s more"
         return Why(
-            what, "Wait for it to end, or speak to it with the guard module (hold, promote, abort)", lease.expires
+            what, "Wait for it to end, or speak to it with playbooks/control.yml (hold, promote, abort)", lease.expires
         )
     if rollout is None:
         return None
     return Why(
         f"Rollout {rollout.id} of release {rollout.release}, started by {rollout.by}, is unfinished ({rollout.state})",
-        "Let playbooks/reconcile.yml settle it, or say abort or promote with the guard module",
+        "Let playbooks/reconcile.yml settle it, or say abort or promote with playbooks/control.yml",
     )
 
 

@@ -12,10 +12,9 @@ from typing import FrozenSet, Mapping, Optional
 
 from .._errors import OptionError, nearest
 from . import decision as say
-from .checks import APPROVED, CHECKS, ON_PLACES, PERSON, PIPELINE, SYSTEM, Case, View, Why, breaker
+from .checks import APPROVED, CHECKS, ON_PLACES, PERSON, PIPELINE, SYSTEM, Case, View, Why, approving, breaker
 from .decision import HEALING, PROMOTE, ROLLBACK, ROLLOUT, UNDO, Decision, Request
 from .limits import ACT, OBSERVE, GuardPolicy, parse_guard
-from .memory import shown_time
 
 __all__ = ["DENIES", "PERSON_DENIES", "TABLE", "GuardPolicy", "View", "breaker", "decide", "mark", "parse_guard"]
 
@@ -143,14 +142,12 @@ def _by_mode(case: Case) -> Decision:
             "",
             Why("The guard only observes this service", "Set mode to recommend or act to change that"),
         )
-    return _decision(case, say.RECOMMENDED, "", _asked(case, "The guard asks before it acts on this service"))
+    return _decision(case, say.RECOMMENDED, "", _asked(case, "Its guard only recommends (mode: recommend)"))
 
 
 def _asked(case: Case, what: str) -> Why:
     until = case.now + case.policy.approval_ttl
-    return Why(
-        what, f"Approve {case.request.id} with the guard module before {shown_time(until)}, or let it pass", until
-    )
+    return Why(what, approving(case.request.id, until), until)
 
 
 def _decision(case: Case, verdict: str, reason: str, why: Why) -> Decision:

@@ -23,7 +23,7 @@ def grant(current: Optional[Lease], service: str, holder: str, ttl: float, now: 
     if current is not None and in_force(current, now):
         raise LeaseError(
             f"{current.holder} is at work on it and holds the lease for {current.expires - now:.0f} s more",
-            mend="Wait for it to end, or speak to it with the guard module (hold, promote, abort)",
+            mend="Wait for it to end, or speak to it with playbooks/control.yml (hold, promote, abort)",
             service=service,
             details={"holder": current.holder, "expires": current.expires, "token": current.token},
         )
@@ -64,7 +64,8 @@ def begin(lease: Lease, rollout: Rollout, other: Optional[Rollout], actor: str, 
     if other is not None:
         raise RolloutError(
             f"Rollout {other.id} of release {other.release}, started by {other.by}, is unfinished ({other.state})",
-            mend="Let playbooks/reconcile.yml settle it, or say abort or promote with the guard module, then run again",
+            mend="Let playbooks/reconcile.yml settle it, or say abort or promote with playbooks/control.yml,"
+            " then run again",
             service=rollout.service,
             details={"rollout": other.id, "release": other.release, "state": other.state, "by": other.by},
         )

@@ -90,7 +90,7 @@ def test_a_second_rollout_is_told_which_one_is_unfinished_and_what_to_do(ledger:
         ledger.open_rollout(lease, rollout("r2"), "bob", 101.0)
     assert str(caught.value) == (
         "shop: Rollout r1 of release 2.0.0, started by ada, is unfinished (open). Let playbooks/reconcile.yml settle"
-        " it, or say abort or promote with the guard module, then run again."
+        " it, or say abort or promote with playbooks/control.yml, then run again."
     )
     assert caught.value.details == {"rollout": "r1", "release": "2.0.0", "state": "open", "by": "ada"}
     assert ledger.rollout("r2") is None

@@ -214,7 +214,21 @@ def test_eligible_is_what_is_named_exactly(kind: str, name: str, expected: str) 
 def test_a_recommendation_says_how_long_it_waits_for_approval() -> None:
     decision = asked({"mode": "recommend", "approval_ttl": "10m"})
     assert decision.until == NOW + 600
-    assert "Approve d1 with the guard module before" in decision.message
+    assert "Approve d1 with playbooks/control.yml, then run this again with rollback_approved=d1" in decision.message
+
+
+def test_a_copy_of_what_was_recommended_names_what_waits() -> None:
+    waiting = Recommendation(ROLLBACK, "2.0", "1.9", NOW + 60, "alert:High")
+    for known, said in (
+        (waiting, "nobody has approved recommendation d1. Approve d1 with"),
+        (replace(waiting, approved_by="ada"), "ada approved recommendation d1."),
+        (replace(waiting, used=True), "was decided on before. A new incident"),
+        (replace(waiting, until=NOW), "was decided on before. A new incident"),
+        (replace(waiting, condition="alert:Low"), "was decided on before. A new incident"),
+    ):
+        decision = asked(memory=replace(CHANGED, recommendations={"d1": known}), seen="recommended")
+        assert outcome(decision) == "denied duplicate"
+        assert said in decision.message
 
 
 # --- attribution
@@ -471,7 +485,7 @@ def test_a_pause_says_who_why_and_until_when() -> None:
     assert decision.until == NOW + 60
     assert decision.message == (
         "ada paused it at 2027-01-15 07:59:55 UTC until 2027-01-15 08:01:00 UTC: a drill. "
-        "Resume it with the guard module."
+        "Resume it with playbooks/control.yml."
     )
     both = asked(memory=replace(CHANGED, pause=mine), fleet=Fleet(pause=everybodys))
     assert both.until is None
