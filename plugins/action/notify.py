@@ -9,13 +9,15 @@ import os
 import time
 import uuid
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import LEDGER
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import DeliveryError, OptionError
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.book import UNTOLD
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import STATE
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import DECISION, STATE
 from ansible_collections.selfheal.delivery.plugins.module_utils._tell.deliver import Report, tell
 from ansible_collections.selfheal.delivery.plugins.module_utils._tell.message import (
     EVENTS,
@@ -28,6 +30,9 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._tell.routes imp
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import ControllerAction, Facts, now, plain
 
 LONGEST = 300.0  # seconds
+OVERDUE = 120.0  # seconds after which whoever had to tell of something is taken for dead
+AT_ONCE = 3  # of what was missed, in one run
+LOOKED_BACK = 500  # entries of the service in which a decision is looked for
 SHOWN = 5  # services that one warning names
 
 
@@ -42,6 +47,7 @@ class ActionModule(ControllerAction):
         "facts": {"type": "dict", "default": {}},
         "timeout": {"type": "float", "default": 10.0},
         "retry_only": {"type": "bool", "default": False},
+        "about": {"type": "list", "elements": "str", "default": []},
     }
 
     def act(self, options: Facts, task_vars: Facts) -> Facts:
@@ -58,7 +64,13 @@ class ActionModule(ControllerAction):
         with _Store(options) as store:
             if message is not None and not message.entry:
                 message = _message({**facts, "entry": store.entry_about(message)}, routes, message)
-            report = tell(routes, message, store, timeout=options["timeout"])
+            about = [*options["about"], *([message.rollout] if message is not None and message.rollout else [])]
+            missed = store.missed(about)
+            share = options["timeout"] / (1 + len(missed))
+            reports = [tell(routes, _message(owed, routes), store, timeout=share) for owed in missed.values()]
+            reports.append(tell(routes, message, store, timeout=share))
+            store.told([*about, *missed])
+        report = _together(reports)
         warnings = [*unknown_facts(facts), *report.notes, *_warnings(report)]
         return {**_told(report), **({"warnings": warnings} if warnings else {})}
 
@@ -101,10 +113,64 @@ class _Store:
         about = [one for one in newest if one.kind == STATE and one.body.get("rollout") == message.rollout]
         return {"seq": about[0].seq, "hash": about[0].hash} if about else None
 
+    def missed(self, about: Sequence[str]) -> Dict[str, Facts]:
+        """By id, facts of what nobody told because the run that had to was killed; oldest first, a few at once."""
+        if self._trouble is not None:
+            return {}
+        try:
+            ledger = self._opened()
+            owed = {str(ident): one for ident, one in ledger.note(UNTOLD).items() if isinstance(one, Mapping)}
+            late = [ident for ident, one in owed.items() if ident not in about and _overdue(one)]
+            late.sort(key=lambda ident: float(owed[ident]["at"]))
+            return {ident: _facts_of(ledger, ident, owed[ident]) for ident in late[:AT_ONCE]}
+        except DeliveryError as error:
+            self._trouble = error
+            return {}
+
+    def told(self, idents: Sequence[str]) -> None:
+        """Nobody has to be told of these any more: what did not get through is in the outbox."""
+        with suppress(DeliveryError):  # then they are told once more
+            ledger = self._opened()
+            if any(ident in ledger.note(UNTOLD) for ident in idents):
+                ledger.change_note(UNTOLD, lambda owed: {one: owed[one] for one in owed if one not in idents})
+
     def _opened(self) -> Ledger:
         if self._ledger is None:
             self._ledger = self._open()
         return self._ledger
+
+
+def _overdue(owed: Mapping[str, Any]) -> bool:
+    at = owed.get("at")
+    return isinstance(at, (int, float)) and now() - at > OVERDUE
+
+
+def _facts_of(ledger: Ledger, ident: str, owed: Mapping[str, Any]) -> Facts:
+    """What the ledger knows of a rollout's end, or of a decision that somebody has to know of."""
+    service = str(owed.get("service"))
+    rollout = ledger.rollout(ident) if owed.get("what") == "rollout" else None
+    if rollout is not None:
+        return {"rollout": asdict(rollout)}
+    for entry in ledger.last_entries(service, LOOKED_BACK):
+        if entry.kind == DECISION and entry.body.get("id") == ident:
+            body = entry.body
+            return {
+                "service": service,
+                "event": "recommended" if body.get("verdict") == "recommended" else "page",
+                "summary": f"{service}: {body.get('message')}",
+                "from_release": body.get("release"),
+                "to_release": body.get("target"),
+                "incident": body.get("trigger"),
+            }
+    return {"service": service, "event": "page", "summary": f"{service}: nobody was told of {ident}: see the ledger"}
+
+
+def _together(reports: Sequence[Report]) -> Report:
+    """The last one looked at the whole outbox: what is kept is what it kept."""
+    sent = tuple(one for report in reports for one in report.sent)
+    dropped = tuple(one for report in reports for one in report.dropped)
+    notes = dict.fromkeys(note for report in reports for note in report.notes)
+    return Report(sent, reports[-1].kept, dropped, tuple(notes))
 
 
 def _facts(options: Mapping[str, Any]) -> Facts:

@@ -102,6 +102,14 @@ options:
       - How long the sending may take as a whole, in seconds, up to V(300). The ledger's store has a bound of its own.
     type: float
     default: 10
+  about:
+    description:
+      - Ids of rollouts and decisions of which this tells. What nobody has told of two minutes after it was recorded,
+        because the run that had to was killed, is told by the next run of this module.
+      - The rollout among the O(facts) is known without it.
+    type: list
+    elements: str
+    default: []
   retry_only:
     description:
       - Only send what was kept.

@@ -29,6 +29,7 @@ from .model import (
     STATE,
     TRIGGER,
     UNDONE,
+    UNRESOLVED,
     Command,
     Entry,
     Lease,
@@ -50,6 +51,9 @@ _CLOCKS = "clocks"
 _RETAINED = "retained"  # where the newest retention entry is
 EVIDENCE_KEPT = 32_768  # of a trigger's evidence: characters of its JSON; of a longer one only the beginning
 _BEGINNING = 2048
+UNTOLD = "untold"  # what people have to know, by the id of its rollout or decision, until somebody told them
+_UNTOLD_KEPT = 64
+_TOLD_OF = ("canary", "watch", "rollback")  # whose ends our roles tell; a playbook of somebody's own does so itself
 WATCHDOG = "watchdog"  # when the alert pipeline's Watchdog was seen last
 
 
@@ -116,6 +120,14 @@ class Pen:
             before = counters.get(name, 0)
             counters[name] = (before if isinstance(before, (int, float)) else 0) + step
         self._changed[key] = counters
+
+    def owe(self, ident: str, what: str, service: str, now: float) -> None:
+        """Somebody has to be told: written here, so that a crash before that loses no page."""
+        owed = {**(self._changed.get(UNTOLD) or self.rows.note(UNTOLD))}
+        owed[ident] = {"what": what, "service": service, "at": now}
+        while len(owed) > _UNTOLD_KEPT:
+            del owed[min(owed, key=lambda one: _since(owed[one]))]
+        self._changed[UNTOLD] = owed
 
     def keep(self, key: str, value: Note) -> None:
         self._changed[key] = value
@@ -201,6 +213,8 @@ class Book:
             body = {"rollout": after.id, "from": before.state, "state": state, "token": after.token, "outcome": outcome}
             pen.write(after.service, STATE, actor, body, now)
             _count_outcome(pen, before, after, now)
+            if after.state in (DONE, UNDONE, UNRESOLVED) and after.kind in _TOLD_OF:
+                pen.owe(after.id, "rollout", after.service, now)
             return after
 
         return self._write(work)
@@ -403,6 +417,11 @@ class Book:
         return self._store.write(whole)
 
 
+def _since(owed: object) -> float:
+    at = owed.get("at") if isinstance(owed, Mapping) else None
+    return float(at) if isinstance(at, (int, float)) else 0.0
+
+
 def _first(rollouts: Sequence[Rollout]) -> Optional[Rollout]:
     return rollouts[0] if rollouts else None
 
@@ -530,6 +549,8 @@ def _decided(
     if not repeated:
         pen.write(request.service, DECISION, request.actor, _recorded(request, decision), now)
         pen.rows.mark_seen(request.service, _seen_key(request), seen, now)
+        if decision.page:
+            pen.owe(decision.id, "decision", request.service, now)
     return decision, repeated
 
 

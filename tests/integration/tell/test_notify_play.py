@@ -14,9 +14,11 @@ from typing import Any, Dict, List, Tuple
 import pytest
 from tell_servers import ACCEPTED, DOWN, PostOffice, Reply, hook, post_office
 
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision import Request, Situation, Trigger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Rollout
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.open import open_ledger
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.policy import parse_guard
 
 pytestmark = pytest.mark.demo_sized
 NOW = 1795251593.0
@@ -183,3 +185,32 @@ def test_the_role_tells_and_never_stops_the_play(ansible_env: Dict[str, str], tm
     told = [post.json["blocks"][0]["text"]["text"] for post in team.posts]
     assert told == ["❌ prod/shop: undone", "❌ prod/shop: undone", "🚨 prod/shop: page"]
     assert "XyZzYXyZzY" not in output
+
+
+def test_what_a_run_that_was_killed_had_to_tell_is_told_once_by_the_next(
+    ansible_env: Dict[str, str], tmp_path: Path
+) -> None:
+    where = {"path": str(tmp_path / "ledger.sqlite")}
+    asked = Request(
+        "d1",
+        "prod/shop",
+        "rollback",
+        Trigger("alert", "ShopErrors", "a1"),
+        "guard",
+        Situation(confirmed=None, current="2.0.0", known_good="1.0.0", changed_at=NOW - 60, places=1),
+    )
+    with closing(open_ledger(where)) as ledger:
+        undone(ledger)
+        policy = parse_guard({"mode": "act", "alerts": ["ShopErrors"]}, "prod/shop")
+        decision = ledger.decide(asked, policy, holder="ci-8", ttl=60, now=NOW + 10).decision
+        assert (decision.reason, decision.page) == ("not_confirmed", True)
+    with hook() as team:
+        task = {
+            NOTIFY: {"channels": {"team": {"type": "webhook", "url": team.url}}, "ledger": where, "retry_only": True}
+        }
+        told, _said = play([task, task], ansible_env, tmp_path)
+    assert [post.json["data"]["event"] for post in team.posts] == ["undone", "page"]
+    assert "Its source could not be asked again" in team.posts[1].json["data"]["summary"]
+    assert [len(one["sent"]) for one in told] == [2, 0]
+    with closing(open_ledger(where)) as ledger:
+        assert ledger.note("untold") == {} and ledger.verify() is None
