@@ -192,10 +192,15 @@ class _Record:
             with closing(ledger_from(self._options)) as ledger:
                 ledger.append(self._options["service"], kind, self._who, facts, now(), lease)
         except StoreError as error:
-            if kind == "action" and not self._options.get("undo"):
+            if kind == "action" and not _goes_back(self._options):
                 raise
             return f"{error.message} The change goes on and is kept in the journal on {self._place}."
         return None
+
+
+def _goes_back(options: Facts) -> bool:
+    """Inside a rollout, whose intent was written before its first change, and authorises its way back."""
+    return bool(options.get("undo") or (options.get("rollout") and options.get("state") == "known_good"))
 
 
 def _outcome(result: Mapping[str, Any]) -> Facts:
