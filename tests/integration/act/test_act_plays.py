@@ -218,3 +218,26 @@ def test_fencing(play: Play) -> None:
     assert "is lower than 1000000000000, the highest seen on this place" in fenced["msg"]
     assert (fenced["changed"], fenced["current"]) == (False, "1.0.0")
     assert play.place.picture() == before
+
+
+@pytest.mark.parametrize("kind", ["canary", "watch"])
+def test_a_store_that_dies_stops_what_is_new_and_no_way_back(
+    kind: str, tmp_path: Path, ansible_env: Dict[str, str]
+) -> None:
+    play = Play(tmp_path, ansible_env, sys.executable)
+    for release in ("1.0.0", "2.0.0"):
+        play.place.good(release)
+    begun = {"state": "begun", "service": "shop", "release": "2.0.0", "kind": kind, "intent": {"fleet": ["localhost"]}}
+    broken = {"ansible.builtin.copy": {"content": "not a ledger " * 999, "dest": str(tmp_path / "ledger.sqlite")}}
+    back = {"state": "known_good", "release": "2.0.0", "to": "1.0.0", "undo": kind == "canary"}
+    told = play.run(
+        {ROLLOUT: begun},
+        {"ansible.builtin.file": {"path": str(tmp_path / "ledger.sqlite-wal"), "state": "absent"}},
+        broken,
+        play.release("result0", release="3.0.0", src=play.place.source("3.0.0")),
+        play.release("result0", **back),
+    )
+    deployed, returned = told[3], told[4]
+    assert deployed["failed"] and "is not a ledger" in deployed["msg"]
+    assert not returned.get("failed"), returned
+    assert (returned["changed"], returned["recorded"], play.place.current()) == (True, False, "1.0.0")
