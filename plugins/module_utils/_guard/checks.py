@@ -265,7 +265,8 @@ def _breaker_open(case: Case) -> Optional[Why]:
         what = "Its breaker is open"
         if memory.failures:
             what += f" after {memory.failures} failed or unrecovered action{'s' if memory.failures > 1 else ''}"
-        return Why(what, "Find out why it did not help; a rollout that passes closes it", until)
+        mend = "Look into why it failed, did not help, or came back; a rollout that passes closes the breaker"
+        return Why(what, mend, until)
     if case.request.action == ROLLBACK and memory.steps_back >= policy.max_steps_back:
         times = "once" if memory.steps_back == 1 else f"{memory.steps_back} times"
         what = f"It went back {times} since its last rollout that passed (max_steps_back)"
