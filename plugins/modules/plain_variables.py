@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: plain_variables
 short_description: Fail when a variable holds a template
 description:
-  - To Ansible, text in C(-e) is a template. Whoever fills such a variable, as the text of an alert or of a webhook does,
+  - To Ansible, text in C(-e) is a template. Whoever fills such a variable, as the text of an alert or a webhook does,
     can run commands on the controller as soon as anything reads it; to validate a role's arguments is to read it.
   - This task looks at variables without rendering them, and fails when a text in them, a key included, holds C({{),
     C({%), C({#) or C(#jinja2:), or when it cannot look at a value without rendering it, such as one that is vaulted.
