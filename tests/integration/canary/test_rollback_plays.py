@@ -116,6 +116,7 @@ def test_nothing_happens_where_the_gates_are_good_and_a_person_can_insist(promot
         assert "not in this play" in refused
         assert "its gates are good" in ended(roll_back(shop, rollback_reason="INC-1"), well=False)
         assert "nobody says why" in ended(roll_back(shop), well=False)
+        assert "is a text" in ended(roll_back(shop, rollback_trigger="kind=person", rollback_confirm=False), well=False)
         ended(roll_back(shop, "--check", rollback_reason="INC-1", rollback_confirm=False), well=True)
         assert shop.current() == NEW
         shop.take_down("web3")
