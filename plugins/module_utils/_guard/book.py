@@ -544,10 +544,13 @@ def _decided(
     seen = mark(decision, view.seen)
     repeated = decision.reason == DUPLICATE or view.seen == seen
     first = view.seen is None and trigger.kind not in LASTING
-    if first or news(view.memory, trigger, policy.rearm_below):
+    told = first or news(view.memory, trigger, policy.rearm_below)
+    if told:
         pen.write(request.service, TRIGGER, request.actor, _told(trigger), now)
     if not repeated:
-        pen.write(request.service, DECISION, request.actor, _recorded(request, decision), now)
+        # of a trigger that is known, the evidence of this time belongs to the decision
+        evidence = {} if told else {"evidence": _told(trigger)["evidence"]}
+        pen.write(request.service, DECISION, request.actor, {**_recorded(request, decision), **evidence}, now)
         pen.rows.mark_seen(request.service, _seen_key(request), seen, now)
         if decision.page:
             pen.owe(decision.id, "decision", request.service, now)

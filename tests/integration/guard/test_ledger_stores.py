@@ -332,6 +332,9 @@ def test_a_no_is_recorded_and_the_same_again_is_only_counted(ledger: Ledger) -> 
     assert (again.decision.reason, again.lease) == (say.DUPLICATE, None)
     assert [kind for kind in kinds(ledger)[4:] if kind != "lease"] == ["state", "trigger", "decision"]
     assert decided(ledger, load.request("t2", SHOP, NOW + 3), NOW + 201).decision.allowed
+    decisions = [entry.body for entry in ledger.entries() if entry.kind == "decision"]
+    # the trigger's own entry has the evidence of the first time; that of a later one stands beside what came of it
+    assert ["evidence" in body for body in decisions] == [False, False, True]
     assert ledger.counters()[SHOP] == {
         "decisions:restart:allowed": 2,
         "decisions:restart:denied": 4,
