@@ -40,7 +40,7 @@ REFUSED = [
     (lambda: rules.unfinished(MINE, "r9", None), RolloutError, "knows no rollout r9"),
     (lambda: rules.unfinished(MINE, "r2", OTHERS), RolloutError, "is one of cart"),
     (lambda: rules.unfinished(MINE, "r0", DONE), RolloutError, "Rollout r0 is closed already"),
-    (lambda: rules.move(MINE, OPEN, "doen", {}, NOW), OptionError, "did you mean 'done'"),
+    (lambda: rules.move(MINE, OPEN, "undon", {}, NOW), OptionError, "did you mean 'undone'"),
     (lambda: rules.speak("shop", "abrt", "ada", "", OPEN, OPEN), OptionError, "did you mean 'abort'"),
     (lambda: rules.speak("shop", "abort", " ", "", OPEN, OPEN), OptionError, "Somebody has to say it"),
     (lambda: rules.speak("shop", "promote", "ada", "", OPEN, OPEN), OptionError, "needs a reason"),
