@@ -152,7 +152,7 @@ def _own_lease(options: Facts, who: str) -> Iterator[Lease]:
     wish = Request(
         id=request,
         service=service,
-        action=_WISHED.get(options["state"], ROLLBACK),
+        action=_WISHED.get(str(options.get("state")), ROLLBACK),
         trigger=Trigger(PERSON, "task", request),
         actor=who,
         # the place itself finds the release to go back to, and refuses when there is none

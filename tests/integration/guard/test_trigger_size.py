@@ -25,7 +25,7 @@ NOW = time.time()
 
 
 def asked(ledger: Ledger, trigger: Trigger, number: int) -> Grant:
-    policy = parse_guard({"mode": "act", "alerts": [trigger.name]}, "shop")
+    policy = parse_guard({"mode": "act", "alerts": [trigger.name], "clock": {"tolerance": "48h"}}, "shop")
     here = Situation(confirmed=True, current="2.0", known_good="1.9", changed_at=NOW - 60, places=1, services=9)
     request = Request(f"d{number}", "shop", ROLLBACK, trigger, "eda", here)
     return ledger.decide(request, policy, holder="run", ttl=30, now=NOW + number)

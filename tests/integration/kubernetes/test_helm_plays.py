@@ -70,7 +70,7 @@ PLAY = """
       check_mode: true
     - selfheal.delivery.helm_release_info:
       register: info
-    - selfheal.delivery.ledger_info: {service: shop}
+    - selfheal.delivery.ledger_info: {service: shop, limit: 100}
       register: ledger
     - ansible.builtin.copy:
         content: >-
