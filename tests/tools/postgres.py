@@ -46,6 +46,8 @@ class Postgres:
             "unix_socket_directories": str(folder),
             "fsync": "on" if fsync else "off",
             "max_connections": "40",
+            # in its own folder: a server that is killed leaves nothing behind
+            "dynamic_shared_memory_type": "mmap",
             "shared_buffers": "32MB",
         }
         self._child: Child | None = None
