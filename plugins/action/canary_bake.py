@@ -29,6 +29,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.keeper im
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Rollout
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.policy import parse_guard
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.story import went_back
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.bake import HELD, HOLD, PROMOTE, UNDO, BakeReport
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.confirm import SLOTS
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.history import with_history
@@ -145,14 +146,14 @@ class ActionModule(ControllerAction):
         return self._bake(options, policy, hands, rollout, task_vars)
 
     def _verify(self, options: Facts, policy: Policy, hands: Hands, rollout: Rollout | None, who: str) -> Facts:
-        went_back = _went_back(options["results"], rollout)
-        if not went_back:
+        returned = went_back(options["results"], rollout)
+        if not returned:
             return {"changed": False, "verdict": "recovered", "reason": "no place was changed"}
         levels = _levels(rollout)
         if rollout is not None and rollout.kind == ROLLBACK:
             levels = _passed_levels(hands.ledger, rollout.service)
         with LeaseKeeper(lambda: ledger_from(options), lease_from(options["lease"]), ttl=hands.ttl):
-            back = hands.cast()[1] if hands.cast else went_back
+            back = hands.cast()[1] if hands.cast else returned
             report = verify(hands, policy, back, levels)
         told = {"rollout": options["rollout"], "places": list(back), **report.as_dict()}
         try:
@@ -305,13 +306,5 @@ def _switched(policy: Policy) -> bool:
 
 def _would(options: Facts, policy: Policy) -> str:
     gates = ", ".join(gate.name for gate in policy.gates)
-    places = options["step"].get("canary") or _went_back(options["results"], None)
+    places = options["step"].get("canary") or went_back(options["results"], None)
     return f"would watch {gates} on {', '.join(places)} for {policy.bake.min_bake:g}s and more"
-
-
-def _went_back(results: Mapping[str, Any], rollout: Rollout | None) -> List[str]:
-    """The places that are back, from what the way back gave by place: changed now, or where a rollback has pinned."""
-    before = rollout.intent.get("before") if rollout is not None and rollout.kind == ROLLBACK else None
-    pinned: Mapping[str, Any] = before if isinstance(before, Mapping) else {}
-    told = {place: one for place, one in results.items() if one and not one.get("failed")}
-    return [p for p, one in told.items() if one.get("changed") or (p in pinned and one.get("current") == pinned[p])]

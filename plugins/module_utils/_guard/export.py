@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
 from urllib.parse import quote
 
 from .._errors import OptionError
 from .chain import base
 from .decision import ROLLBACK
 from .model import DONE, ROLLOUT, STATE, TRIGGER, UNDONE, Entry
+from .story import back_on
 
 JSONL = "jsonl"
 CLOUDEVENTS = "cloudevents"
@@ -131,20 +132,11 @@ def _change(entry: Entry, opening: Mapping[str, object]) -> Optional[Tuple[str, 
         before = intent.get("before") if isinstance(intent, Mapping) else None
         return ("upgraded" if before else "deployed"), release
     if (kind, state) in _WENT_BACK and isinstance(outcome, Mapping):
-        targets = _back_on(outcome.get("places"))
+        targets = back_on(outcome)
         if kind == ROLLBACK and not outcome.get("places") and isinstance(intent, Mapping) and intent.get("target"):
-            targets = {str(intent["target"])}  # of somebody's own play, which has not told place by place
-        return ("rolledback", targets.pop()) if len(targets) == 1 else None
+            targets = [str(intent["target"])]  # of somebody's own play, which has not told place by place
+        return ("rolledback", targets[0]) if len(targets) == 1 else None
     return None
-
-
-def _back_on(places: object) -> Set[str]:
-    results = places.values() if isinstance(places, Mapping) else ()
-    return {
-        str(one["current"])
-        for one in results
-        if isinstance(one, Mapping) and one.get("changed") and not one.get("failed") and one.get("current")
-    }
 
 
 def _incident(entry: Entry, shape: Shape, environment: str) -> Optional[Event]:

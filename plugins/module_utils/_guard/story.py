@@ -70,14 +70,8 @@ def _undone(rollout: Rollout) -> str:
     parts = [f"{rollout.release} {'failed' if left else how}: {_why(rollout.outcome)}."]
     places = rollout.outcome.get("places")
     results = places if isinstance(places, Mapping) else {}
-    pinned = _pinned(rollout)
-    back = [
-        str(place)
-        for place, one in results.items()
-        if not one.get("failed") and (one.get("changed") or (place in pinned and one.get("current") == pinned[place]))
-    ]
     stuck = _listed(rollout.outcome, "unresolved")
-    back = [place for place in back if place not in stuck]
+    back = [place for place in went_back(results, rollout) if place not in stuck]
     if back:
         targets = sorted({str(results[place].get("current")) for place in back})
         parts.append(f"{named(back)} {'is' if len(back) == 1 else 'are'} back on {', '.join(targets)}.")
@@ -88,7 +82,7 @@ def _undone(rollout: Rollout) -> str:
             f"{named(left)} stayed as they are: no known good release is there to go back to. "
             f"Release a mended one{'' if rollout.kind == ROLLBACK else ', with canary_first_release'}."
         )
-    alone = [place for place in pinned if place not in (*back, *stuck)]
+    alone = [place for place in _pinned(rollout) if place not in (*back, *stuck)]
     if alone:
         others = ", ".join(sorted({str((results.get(place) or {}).get("current")) for place in alone}))
         parts.append(f"{named(alone)} had {others} by then, and {'was' if len(alone) == 1 else 'were'} left alone.")
@@ -102,6 +96,26 @@ def _undone(rollout: Rollout) -> str:
             f"{BY_A_PERSON if rollout.kind == ROLLBACK else BY_ITSELF}"
         )
     return " ".join(parts)
+
+
+def went_back(results: Facts, rollout: Optional[Rollout]) -> List[str]:
+    """The places that are back, from what the way back gave by place: changed now, or where a rollback has pinned."""
+    pinned = _pinned(rollout) if rollout is not None else {}
+    told = {str(place): one for place, one in results.items() if one and not one.get("failed")}
+    return [p for p, one in told.items() if one.get("changed") or (p in pinned and one.get("current") == pinned[p])]
+
+
+def back_on(outcome: Facts) -> List[str]:
+    """The releases of the places that were changed back, by an outcome that may come from anywhere."""
+    places = outcome.get("places")
+    results = places.values() if isinstance(places, Mapping) else ()
+    return sorted(
+        {
+            str(one["current"])
+            for one in results
+            if isinstance(one, Mapping) and one.get("changed") and not one.get("failed") and one.get("current")
+        }
+    )
 
 
 def _pinned(rollout: Rollout) -> Facts:

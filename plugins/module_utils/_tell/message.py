@@ -15,7 +15,7 @@ from .._errors import OptionError, nearest
 from .._guard.chain import canonical, decode
 from .._guard.decision import ROLLBACK
 from .._guard.model import DONE, OPEN, UNDONE, UNRESOLVED, Rollout
-from .._guard.story import figures, story
+from .._guard.story import back_on, figures, story
 from .text import address, clean
 
 Facts = Mapping[str, Any]
@@ -251,7 +251,7 @@ def _change(rollout: Rollout) -> Tuple[str, str]:
     if rollout.kind not in (ROLLBACK, "canary", "watch"):
         return "", ""  # a restart and the like change no release
     if rollout.kind == ROLLBACK or rollout.state in (UNDONE, UNRESOLVED):
-        target = _back_on(rollout.outcome) or old
+        target = ", ".join(back_on(rollout.outcome)) or old
         return ("" if rollout.release == target else rollout.release), target
     return old, rollout.release
 
@@ -271,18 +271,6 @@ def _figures(outcome: Facts) -> str:
         return figures(outcome)
     except (AttributeError, KeyError, TypeError, ValueError):
         return ""
-
-
-def _back_on(outcome: Facts) -> str:
-    """The releases of the places that did go back."""
-    places = outcome.get("places")
-    results = places.values() if isinstance(places, Mapping) else ()
-    current = {
-        str(one["current"])
-        for one in results
-        if isinstance(one, Mapping) and one.get("changed") and not one.get("failed") and one.get("current")
-    }
-    return ", ".join(sorted(current))
 
 
 def _verified(rollout: Rollout) -> str:
