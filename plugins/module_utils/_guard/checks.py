@@ -300,13 +300,18 @@ def _not_rearmed(case: Case) -> Optional[Why]:
     return Why(what, "If it does not clear, the action did not help: look into it yourself")
 
 
-def _cooldown(case: Case) -> Optional[Why]:
-    policy, memory = case.policy, case.view.memory
+def cooldowns(policy: GuardPolicy, memory: Memory, fleet: Fleet) -> Tuple[Optional[float], Optional[float]]:
+    """When the service's own cooldown ends, and the one of all; None where nothing was acted on yet."""
     mine = memory.acted_at + policy.cooldown if memory.acted_at is not None else None
+    last = max(fleet.acted.values(), default=None)
+    return mine, last + policy.global_cooldown if last is not None else None
+
+
+def _cooldown(case: Case) -> Optional[Why]:
+    policy = case.policy
+    mine, until = cooldowns(policy, case.view.memory, case.view.fleet)
     if mine is not None and case.now < mine:
         return Why(f"It was acted on less than {policy.cooldown:.0f} s ago (cooldown)", _LATER, mine)
-    last = max(case.view.fleet.acted.values(), default=None)
-    until = last + policy.global_cooldown if last is not None else None
     if until is not None and case.now < until:
         return Why(
             f"A service was acted on less than {policy.global_cooldown:.0f} s ago (global_cooldown)", _LATER, until

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional
 
+from .checks import cooldowns
 from .memory import UNMEASURED, Fleet, Memory
 from .policy import GuardPolicy, breaker
 
@@ -33,10 +34,7 @@ def outlook(policy: GuardPolicy, service: str, memory: Memory, fleet: Fleet, now
 
 def cooldown_until(policy: GuardPolicy, memory: Memory, fleet: Fleet, now: float) -> Optional[float]:
     """When the service may be healed again, as far as the two cooldowns go; None when it may be now."""
-    mine = [memory.acted_at + policy.cooldown] if memory.acted_at is not None else []
-    last = max(fleet.acted.values(), default=None)
-    everybodys = [last + policy.global_cooldown] if last is not None else []
-    until = max([*mine, *everybodys], default=now)
+    until = max((end for end in cooldowns(policy, memory, fleet) if end is not None), default=now)
     return until if until > now else None
 
 
