@@ -85,7 +85,7 @@ class ActionModule(ControllerAction):
         }
         with closing(ledger_from(options, create=False)) as ledger:
             done = todo.get(options["command"], self._say)(ledger, options, who)
-            return {**warned(ledger, options["service"], now()), "changed": True, **done}
+            return {**warned(pauses_of(ledger, options["service"], now())), "changed": True, **done}
 
     def _say(self, ledger: Ledger, options: Facts, who: str) -> Facts:
         service, command, reason = options["service"], options["command"], options["reason"]

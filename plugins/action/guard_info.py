@@ -35,12 +35,13 @@ class ActionModule(ControllerAction):
                 {**outlook(policy, name, ledger.memory(name), fleet, at), "counters": dict(counters.get(name, {}))}
                 for name in asked
             ]
+            pauses = pauses_of(ledger, service, at)
             return {
                 "changed": False,
                 "services": services,
-                "pauses": pauses_of(ledger, service, at),
+                "pauses": pauses,
                 "alarming": sorted(fleet.alarming),
                 "watchdog_at": seen_at(ledger.note(WATCHDOG)),
                 "policy": policy.version,
-                **warned(ledger, service, at),
+                **warned(pauses),
             }

@@ -29,6 +29,7 @@ class ActionModule(ControllerAction):
         service, limit = options["service"], options["limit"]
         with closing(ledger_from(options, create=False)) as ledger:
             unfinished = ledger.unfinished(service)
+            pauses = pauses_of(ledger, service, now())
             leases = [lease for lease in ledger.leases(now()) if service in ("", lease.service)]
             return {
                 "changed": False,
@@ -41,8 +42,8 @@ class ActionModule(ControllerAction):
                 "statistics": {
                     name: dict(counted) for name, counted in ledger.counters().items() if service in ("", name)
                 },
-                "pauses": pauses_of(ledger, service, now()),
-                **warned(ledger, service, now()),
+                "pauses": pauses,
+                **warned(pauses),
             }
 
 

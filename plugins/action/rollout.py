@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, Mapping, Sequence
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import LEDGER
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import ledger_from
-from ansible_collections.selfheal.delivery.plugins.module_utils._errors import GuardError, RolloutError
+from ansible_collections.selfheal.delivery.plugins.module_utils._errors import RolloutError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import rollouts
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision import ROLLBACK
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
@@ -180,7 +180,7 @@ def _pretended(ledger: Ledger, what: rollouts.Begin, on_interrupt: str, policy: 
         )
     decision = ledger.check(rollouts.wish(what, who), policy, now=now(), clock=clock(), record=False)
     if not decision.allowed:
-        raise GuardError(decision.message, details={"decision": decision.as_dict()})
+        raise rollouts.refusal(decision)
     pretended = Rollout("check", what.service, what.release, what.kind, "open", 0, 0.0, 0.0, what.intent)
     return {
         "changed": True,

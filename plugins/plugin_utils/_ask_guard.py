@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import uuid
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Dict, Mapping, Optional
@@ -31,7 +30,8 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision 
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.limits import GuardPolicy, parse_guard
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import OPEN, Lease, Rollout
-from ansible_collections.selfheal.delivery.plugins.plugin_utils._pauses import warned
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.rollouts import new_id
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._pauses import pauses_of, warned
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     LEASE_TTL,
     Facts,
@@ -87,7 +87,7 @@ def acquired(options: Facts, who: str, *, checking: bool) -> Facts:
     try:
         ledger = ledger_from(options)
         try:
-            warnings = warned(ledger, request.service, now())  # before: nothing may be lost after a yes
+            warnings = warned(pauses_of(ledger, request.service, now()))  # before: nothing may be lost after a yes
             grant = _rehearsed(ledger, request, policy) if checking else _decided(ledger, request, policy, options)
         finally:
             with suppress(StoreError):
@@ -113,7 +113,7 @@ def request_of(options: Facts, who: str) -> Request:
             f"A trigger of kind {trigger.kind} needs a name and an id",
             mend="Set trigger.id to what is the same for every copy of one signal: by it, it is acted on once",
         )
-    ident = uuid.uuid4().hex[:12]
+    ident = new_id()
     if trigger.kind not in _TOLD:
         trigger = Trigger(**{**vars(trigger), "name": trigger.name or who, "id": trigger.id or ident})
     return Request(

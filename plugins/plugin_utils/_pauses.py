@@ -28,10 +28,9 @@ def told(pauses: List[Facts]) -> List[str]:
     return [_sentence(pause) for pause in pauses]
 
 
-def warned(ledger: Ledger, service: str, now: float) -> Facts:
+def warned(pauses: List[Facts]) -> Facts:
     """The warnings that a task's result carries, or nothing."""
-    pauses = told(pauses_of(ledger, service, now))
-    return {"warnings": pauses} if pauses else {}
+    return {"warnings": told(pauses)} if pauses else {}
 
 
 def _sentence(pause: Facts) -> str:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import uuid
 from contextlib import closing, contextmanager
 from typing import Any, Dict, Iterator, Mapping, Optional
 
@@ -15,7 +14,6 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes impo
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import (
     DeliveryError,
-    GuardError,
     OptionError,
     StoreError,
 )
@@ -36,6 +34,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known imp
 )
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Lease
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.policy import parse_guard
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.rollouts import new_id, refusal
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     LEASE_TTL,
     SERVICE,
@@ -148,7 +147,7 @@ _WISHED = {"deployed": ROLLOUT, "promoted": PROMOTE, "known_good": ROLLBACK}
 @contextmanager
 def _own_lease(options: Facts, who: str) -> Iterator[Lease]:
     """The service's lease for one change, when the guard allows it to the person who runs this task."""
-    service, request = options["service"], uuid.uuid4().hex[:12]
+    service, request = options["service"], new_id()
     wish = Request(
         id=request,
         service=service,
@@ -165,7 +164,7 @@ def _own_lease(options: Facts, who: str) -> Iterator[Lease]:
             wish, parse_guard({}, service), holder=holder(), ttl=options["lease_ttl"], now=now(), clock=clock()
         )
         if grant.lease is None:
-            raise GuardError(grant.decision.message, details={"decision": grant.decision.as_dict()})
+            raise refusal(grant.decision)
         lease = grant.lease
         try:
             yield lease

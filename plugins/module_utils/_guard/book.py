@@ -13,8 +13,9 @@ from typing import Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple,
 from .._errors import OptionError, RolloutError, StoreError
 from . import chain, retention, rules
 from . import clock as clocks
-from .decision import ALLOWED, DUPLICATE, Clock, Decision, Grant, Request, Trigger
+from .decision import ALLOWED, DUPLICATE, ROLLBACK, Clock, Decision, Grant, Request, Trigger
 from .known import DEPLOYS
+from .ledger import Note
 from .memory import LASTING, NOT_RECOVERED, Fleet, Memory, fold, fold_fleet, news, shortened
 from .model import (
     APPROVAL,
@@ -40,7 +41,6 @@ from .store import Rows, Store
 
 T = TypeVar("T")
 R = TypeVar("R", Memory, Fleet)
-Note = Mapping[str, object]
 Remembered = Union[Memory, Fleet]
 # by key, what was made of the very note that a store gave out or took last: reading it costs more than deciding by it
 Known = Dict[str, Tuple[Note, Remembered]]
@@ -53,7 +53,7 @@ EVIDENCE_KEPT = 32_768  # of a trigger's evidence: characters of its JSON; of a 
 _BEGINNING = 2048
 UNTOLD = "untold"  # what people have to know, by the id of its rollout or decision, until somebody told them
 _UNTOLD_KEPT = 64
-_TOLD_OF = ("canary", "watch", "rollback")  # whose ends our roles tell; a playbook of somebody's own does so itself
+_TOLD_OF = (*DEPLOYS, ROLLBACK)  # whose ends our roles tell; a playbook of somebody's own does so itself
 WATCHDOG = "watchdog"  # when the alert pipeline's Watchdog was seen last
 
 
@@ -115,7 +115,7 @@ class Pen:
     def count(self, service: str, steps: Mapping[str, float], latest: Optional[Mapping[str, float]] = None) -> None:
         """Add `steps` to the service's counters, and set those in `latest`; they are not in the chain."""
         key = _COUNTERS + service
-        counters = {**(self._changed.get(key) or self.rows.note(key)), **(latest or {})}
+        counters = {**self._note(key), **(latest or {})}
         for name, step in steps.items():
             before = counters.get(name, 0)
             counters[name] = (before if isinstance(before, (int, float)) else 0) + step
@@ -123,11 +123,15 @@ class Pen:
 
     def owe(self, ident: str, what: str, service: str, now: float) -> None:
         """Somebody has to be told: written here, so that a crash before that loses no page."""
-        owed = {**(self._changed.get(UNTOLD) or self.rows.note(UNTOLD))}
+        owed = {**self._note(UNTOLD)}
         owed[ident] = {"what": what, "service": service, "at": now}
         while len(owed) > _UNTOLD_KEPT:
             del owed[min(owed, key=lambda one: _since(owed[one]))]
         self._changed[UNTOLD] = owed
+
+    def _note(self, key: str) -> Note:
+        """As this transaction left it."""
+        return self._changed.get(key) or self.rows.note(key)
 
     def keep(self, key: str, value: Note) -> None:
         self._changed[key] = value
@@ -549,7 +553,7 @@ def _decided(
         pen.write(request.service, TRIGGER, request.actor, _told(trigger), now)
     if not repeated:
         # of a trigger that is known, the evidence of this time belongs to the decision
-        evidence = {} if told else {"evidence": _told(trigger)["evidence"]}
+        evidence = {} if told else {"evidence": _bounded(trigger.evidence)}
         pen.write(request.service, DECISION, request.actor, {**_recorded(request, decision), **evidence}, now)
         pen.rows.mark_seen(request.service, _seen_key(request), seen, now)
         if decision.page:

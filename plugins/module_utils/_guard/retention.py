@@ -130,10 +130,9 @@ def first_forgery(entries: Sequence[Entry], remembered: Mapping[str, Mapping[str
     memories, fleet = _memories(entries, known), _fleet(entries, known)
     told = {service: memory.as_dict() for service, memory in memories.items()}
     told[""] = fleet.as_dict()
-    blank = {True: Fleet.of({}).as_dict(), False: Memory.of({}).as_dict()}
     for service in sorted({*told, *remembered}):
-        says = told.get(service, blank[service == ""])
-        if chain.canonical(remembered.get(service) or blank[service == ""]) != chain.canonical(says):
+        nothing = Memory().as_dict() if service else Fleet().as_dict()
+        if chain.canonical(remembered.get(service) or nothing) != chain.canonical(told.get(service, nothing)):
             whose = f"of {service}" if service else "of all services together"
             return f"What the guard remembers {whose} is not what the entries say: it was changed behind the ledger."
     return None

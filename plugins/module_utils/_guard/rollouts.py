@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import List, Mapping, Optional, Sequence, Tuple
 
 from .._errors import GuardError, LeaseError, OptionError
-from .decision import PIPELINE, PROMOTE, ROLLBACK, Clock, Request, Situation, Trigger
+from .decision import PIPELINE, PROMOTE, ROLLBACK, Clock, Decision, Request, Situation, Trigger
 from .decision import ROLLOUT as WANTED
 from .ledger import Ledger
 from .model import DONE, HELD, OPEN, UNDONE, UNRESOLVED, Entry, Lease, Rollout
@@ -68,14 +68,24 @@ def begin(
         opens=Rollout("", what.service, what.release, what.kind, OPEN, 0, now, now, what.intent),
     )
     if grant.lease is None or grant.rollout is None:
-        raise GuardError(grant.decision.message, service=what.service, details={"decision": grant.decision.as_dict()})
+        raise refusal(grant.decision)
     return grant.rollout, grant.lease
+
+
+def refusal(decision: Decision) -> GuardError:
+    """What the guard denied, as the error of whoever asked."""
+    return GuardError(decision.message, service=decision.service, details={"decision": decision.as_dict()})
+
+
+def new_id() -> str:
+    """The id of a request, and of the rollout that it opens."""
+    return uuid.uuid4().hex[:12]
 
 
 def wish(what: Begin, actor: str) -> Request:
     """A deploy that somebody starts, as the guard is asked about it."""
     fleet = what.intent.get("fleet")
-    request = uuid.uuid4().hex[:12]
+    request = new_id()
     return Request(
         id=request,
         service=what.service,
@@ -92,7 +102,7 @@ def widening(rollout: Rollout, step: int, actor: str) -> Request:
     Each step is asked anew; asked about the same one at every look while it is held, the guard only counts.
     """
     trigger = Trigger(PIPELINE, rollout.kind, f"{rollout.id}:{step}")
-    return Request(uuid.uuid4().hex[:12], rollout.service, PROMOTE, trigger, actor)
+    return Request(new_id(), rollout.service, PROMOTE, trigger, actor)
 
 
 def take_over(
