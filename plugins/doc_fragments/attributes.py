@@ -50,3 +50,19 @@ attributes:
     details:
       - It runs on the controller, where C(async) has no meaning.
 """
+
+    # for what plans, watches and records a rollout; action_common_attributes, with actiongroups and flow, describe them
+    PLAY = r"""
+options: {}
+attributes:
+  action:
+    support: full
+  async:
+    support: none
+  diff_mode:
+    support: none
+  idempotent:
+    description: Running it twice has no more effect than running it once.
+  platform:
+    platforms: posix
+"""

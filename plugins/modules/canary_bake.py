@@ -27,38 +27,23 @@ extends_documentation_fragment:
   - action_common_attributes
   - action_common_attributes.actiongroups
   - action_common_attributes.flow
+  - selfheal.delivery.attributes.play
+  - selfheal.delivery.fleet
   - selfheal.delivery.ledger
 attributes:
-  action:
-    support: full
   action_group:
     membership: [selfheal.delivery.all]
-  async:
-    support: none
   bypass_host_loop:
     support: none
   check_mode:
     support: full
     details:
       - Tells what would be watched, and looks at nothing.
-  diff_mode:
-    support: none
   idempotent:
-    description: Running it twice has no more effect than running it once.
     support: N/A
     details:
       - It watches and never changes anything.
-  platform:
-    platforms: posix
 options:
-  service:
-    description: The service as the ledger knows it, environment and name.
-    type: str
-    required: true
-  group:
-    description: The inventory group whose hosts are the places of the service.
-    type: str
-    required: true
   release:
     description: The release that is watched.
     type: str

@@ -24,38 +24,14 @@ extends_documentation_fragment:
   - action_common_attributes
   - action_common_attributes.actiongroups
   - action_common_attributes.flow
+  - selfheal.delivery.attributes.play
+  - selfheal.delivery.fleet
+  - selfheal.delivery.fleet.plan
   - selfheal.delivery.ledger
 attributes:
-  action:
-    support: full
   action_group:
     membership: [selfheal.delivery.all]
-  async:
-    support: none
-  bypass_host_loop:
-    support: full
-  check_mode:
-    support: full
-    details:
-      - It only plans and never changes anything.
-  diff_mode:
-    support: none
-  idempotent:
-    description: Running it twice has no more effect than running it once.
-    support: full
-    details:
-      - It only plans and never changes anything.
-  platform:
-    platforms: posix
 options:
-  service:
-    description: The service as the ledger knows it, environment and name.
-    type: str
-    required: true
-  group:
-    description: The inventory group whose hosts are the places of the service.
-    type: str
-    required: true
   release:
     description: The release that is to be rolled out.
     type: str
@@ -91,17 +67,8 @@ options:
     description: There is no known good release yet. Everything gets the release at once, judged by limits alone.
     type: bool
     default: false
-  forget:
-    description: Places of the last rollout that are gone for good. Any other that is missing from the group is refused.
-    type: list
-    elements: str
-    default: []
   policy:
     description: The policy of the service, one value of C(delivery_services).
-    type: dict
-    required: true
-  states:
-    description: What M(selfheal.delivery.release_info) returned, by place.
     type: dict
     required: true
   retry_bad:

@@ -21,29 +21,21 @@ extends_documentation_fragment:
   - action_common_attributes
   - action_common_attributes.actiongroups
   - action_common_attributes.flow
+  - selfheal.delivery.attributes.play
   - selfheal.delivery.ledger
 attributes:
-  action:
-    support: full
   action_group:
     membership: [selfheal.delivery.all]
-  async:
-    support: none
   bypass_host_loop:
     support: full
   check_mode:
     support: full
     details:
       - Everything is checked, and nothing is recorded. A rollout that begins is handed on with the id C(check).
-  diff_mode:
-    support: none
   idempotent:
-    description: Running it twice has no more effect than running it once.
     support: none
     details:
       - A service has one unfinished rollout at a time, so that beginning twice is refused.
-  platform:
-    platforms: posix
 options:
   state:
     description:
