@@ -101,7 +101,8 @@ def default_path(environ: Mapping[str, str]) -> str:
 
 
 def _open_sqlite(given: Options, create: bool, environ: Mapping[str, str]) -> Ledger:
-    from .sqlite import MEMORY, SqliteLedger
+    from .book import Book
+    from .sqlite import MEMORY, SqliteStore
 
     path = str(given.get("path") or default_path(environ))
     if path != MEMORY:
@@ -112,7 +113,7 @@ def _open_sqlite(given: Options, create: bool, environ: Mapping[str, str]) -> Le
                 mend=f"Set the ledger's path, or {ENVIRONMENT}, to the one that the rollouts use",
                 details={"path": path},
             )
-    return SqliteLedger(path, create=create, allow_network=given.get("allow_network") is True)
+    return Book(SqliteStore(path, create=create, allow_network=given.get("allow_network") is True))
 
 
 def _open_postgresql(given: Options, create: bool, environ: Mapping[str, str]) -> Ledger:

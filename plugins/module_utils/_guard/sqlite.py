@@ -22,7 +22,6 @@ from urllib.parse import quote
 
 from .._errors import OptionError, StoreError
 from . import chain, files
-from .book import Book
 from .model import UNFINISHED, Command, Entry, Lease, Rollout
 from .store import Rows, T
 
@@ -407,30 +406,6 @@ class SqliteStore:
 
     def _fact(self, text: str) -> Mapping[str, object]:
         return {"path": self.path, "error": text}
-
-
-class SqliteLedger(Book):
-    """The ledger in the file `path`; further options are those of `SqliteStore`."""
-
-    def __init__(
-        self,
-        path: str,
-        *,
-        create: bool = True,
-        busy_timeout: float = 5.0,
-        allow_network: bool = False,
-        allow_memory: bool = False,
-    ) -> None:
-        self.path = path
-        super().__init__(
-            SqliteStore(
-                path,
-                create=create,
-                busy_timeout=busy_timeout,
-                allow_network=allow_network,
-                allow_memory=allow_memory,
-            )
-        )
 
 
 def _connect(path: str) -> sqlite3.Connection:

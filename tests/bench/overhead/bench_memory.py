@@ -23,7 +23,7 @@ from typing import Any, Dict, List, Set
 from bench_overhead import ROOT, bar, serving
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import rollouts
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.open import open_ledger
 
 PAIRS = 3
 SECONDS = 8  # of waiting and of watching
@@ -46,7 +46,7 @@ def baking(url: str, folder: Path) -> Dict[str, Any]:
     path = str(folder / "ledger.sqlite")
     step = {"index": 1, "of": 1, "canary": PLACES[:1], "baseline": PLACES[1:], "places": PLACES[:1]}
     begin = rollouts.Begin("shop", "2.0.0", "canary", {"steps": [step]})
-    with closing(SqliteLedger(path)) as ledger:
+    with closing(open_ledger({"path": path})) as ledger:
         begun, lease = rollouts.begin(ledger, begin, holder="bench", actor="bench", ttl=300, now=time.time())
     options = {
         "service": "shop",

@@ -8,9 +8,10 @@ import os
 import sys
 import time
 
+from ledgers import SqliteLedger
+
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import LeaseError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.keeper import LeaseKeeper
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
 
 TTL = 1.5
 

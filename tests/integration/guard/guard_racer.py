@@ -11,9 +11,10 @@ import os
 import sys
 import time
 
+from ledgers import SqliteLedger
+
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import LeaseError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Lease, Rollout
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
 
 SERVICE = "prod/shop"
 TTL = 60.0

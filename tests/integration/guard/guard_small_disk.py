@@ -13,9 +13,10 @@ import sys
 from pathlib import Path
 from typing import Dict
 
+from ledgers import SqliteLedger
+
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import StoreError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Rollout
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
 
 
 def main(folder: str) -> None:

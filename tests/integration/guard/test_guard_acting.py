@@ -12,9 +12,9 @@ from typing import Any, Dict, List
 import pytest
 import yaml
 from guard_play import results, run
+from ledgers import SqliteLedger
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Rollout
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
 
 pytestmark = pytest.mark.demo_sized
 SHOP = "production/shop"

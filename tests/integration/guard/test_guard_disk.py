@@ -13,22 +13,19 @@ from typing import Dict
 import pytest
 
 
-def test_a_full_and_a_read_only_disk_are_told_and_lose_nothing(
-    tmp_path: Path, ansible_env: Dict[str, str], checkout: Path
-) -> None:
+def test_a_full_and_a_read_only_disk_are_told_and_lose_nothing(tmp_path: Path, script_env: Dict[str, str]) -> None:
     apart = ["unshare", "--user", "--map-root-user", "--mount"]
     if subprocess.run([*apart, "true"], check=False, capture_output=True).returncode:
         pytest.skip("this machine allows no mount namespace")
     disk = tmp_path / "disk"
     disk.mkdir()
     script = Path(__file__).with_name("guard_small_disk.py")
-    env = {**ansible_env, "PYTHONPATH": str(checkout / ".tree"), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [*apart, sys.executable, str(script), str(disk)],
         check=False,
         capture_output=True,
         text=True,
-        env=env,
+        env=script_env,
         timeout=60,
     )
     assert done.returncode == 0, done.stderr

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
+from ledgers import SqliteLedger
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Lease, Rollout
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
 
 pytestmark = pytest.mark.demo_sized
 NOW = 4e9  # the lease must be in force whenever this test runs

@@ -12,20 +12,14 @@ import time
 from pathlib import Path
 from typing import Dict, List
 
-import pytest
+from ledgers import SqliteLedger
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import LeaseError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Lease
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
 
 RACER = Path(__file__).with_name("guard_racer.py")
 ORPHAN = Path(__file__).with_name("guard_orphan.py")
 SERVICE = "prod/shop"
-
-
-@pytest.fixture
-def env(ansible_env: Dict[str, str], checkout: Path) -> Dict[str, str]:
-    return {**ansible_env, "PYTHONPATH": str(checkout / ".tree"), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def start(path: Path, mode: str, witness: Path, times: int, env: Dict[str, str]) -> subprocess.Popen[str]:
@@ -46,9 +40,9 @@ def line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-def test_processes_that_race_for_one_service_never_hold_it_at_once(tmp_path: Path, env: Dict[str, str]) -> None:
+def test_processes_that_race_for_one_service_never_hold_it_at_once(tmp_path: Path, script_env: Dict[str, str]) -> None:
     path, times = tmp_path / "state" / "ledger.sqlite", 40
-    racers = [start(path, "race", tmp_path / "witness", times, env) for _racer in range(4)]
+    racers = [start(path, "race", tmp_path / "witness", times, script_env) for _racer in range(4)]
     for racer in racers:
         assert line(racer) == "ready"
     for racer in racers:  # also the race for who creates the file
@@ -67,11 +61,13 @@ def test_processes_that_race_for_one_service_never_hold_it_at_once(tmp_path: Pat
     assert [file.name for file in path.parent.iterdir() if file.name.startswith(".ledger-")] == []
 
 
-def test_a_process_killed_in_the_middle_of_writes_leaves_a_whole_ledger(tmp_path: Path, env: Dict[str, str]) -> None:
+def test_a_process_killed_in_the_middle_of_writes_leaves_a_whole_ledger(
+    tmp_path: Path, script_env: Dict[str, str]
+) -> None:
     path, chance = tmp_path / "state" / "ledger.sqlite", random.Random(20261121)
     heads: List[str] = []
     for _kill in range(25):
-        process = start(path, "roll", tmp_path / "witness", 1000, env)
+        process = start(path, "roll", tmp_path / "witness", 1000, script_env)
         assert line(process) == "ready"
         go(process)
         for _line in range(chance.randrange(40)):
@@ -102,10 +98,10 @@ def check_whole(path: Path, heads: List[str]) -> None:
     raw.close()
 
 
-def test_an_orphaned_worker_stops_and_its_lease_ends(tmp_path: Path, env: Dict[str, str]) -> None:
+def test_an_orphaned_worker_stops_and_its_lease_ends(tmp_path: Path, script_env: Dict[str, str]) -> None:
     path = tmp_path / "ledger.sqlite"
     command = [sys.executable, str(ORPHAN), str(path)]
-    with subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE) as parent:
+    with subprocess.Popen(command, env=script_env, text=True, stdout=subprocess.PIPE) as parent:
         assert line(parent).startswith("renewed ")
         parent.kill()
         assert line(parent) == (

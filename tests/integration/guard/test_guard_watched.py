@@ -12,12 +12,12 @@ from typing import Any, Dict, List
 
 import pytest
 from guard_play import results
+from ledgers import SqliteLedger
 from tell_servers import hook
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import chain
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.export import Shape, kept
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Rollout
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
 
 SHOP = "production/shop"
 

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 from typing import Dict
 
+from ledgers import SqliteLedger
+
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import rollouts
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
 
 PLAY = """
 - hosts: localhost

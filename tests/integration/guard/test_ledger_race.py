@@ -29,12 +29,6 @@ PATIENCE = 30.0  # seconds for one decision, on a machine that has other things 
 SHOP = "production/service-00"
 
 
-@pytest.fixture
-def env(ansible_env: Dict[str, str], checkout: Path) -> Dict[str, str]:
-    path = os.pathsep.join(str(checkout / folder) for folder in (".tree", "tests/tools"))
-    return {**ansible_env, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
-
-
 def start(env: Dict[str, str], kept: Kept, **told: object) -> subprocess.Popen[str]:
     command = [sys.executable, str(RACER), json.dumps({"options": kept.options, "policy": POLICY, **told})]
     return subprocess.Popen(
@@ -62,13 +56,13 @@ def ended(process: subprocess.Popen[str]) -> Dict[str, Any]:
 
 @pytest.mark.timeout(3600 if WHOLE else 300)
 def test_processes_that_race_never_act_twice_and_never_too_often(
-    serve: Serving, env: Dict[str, str], tmp_path: Path, kind: str
+    serve: Serving, script_env: Dict[str, str], tmp_path: Path, kind: str
 ) -> None:
     kept, triggers = serve(), TRIGGERS[kind]
     witnesses = tmp_path / "witnesses"
     witnesses.mkdir()
     told = {"mode": "race", "witnesses": str(witnesses), "triggers": triggers}
-    racers = [start(env, kept, racer=number, **told) for number in range(PROCESSES)]
+    racers = [start(script_env, kept, racer=number, **told) for number in range(PROCESSES)]
     assert [line(racer) for racer in racers] == ["ready"] * PROCESSES
     try:
         for racer in racers:  # also the race for who makes the ledger
@@ -106,10 +100,10 @@ def test_processes_that_race_never_act_twice_and_never_too_often(
 
 
 def test_a_process_that_was_stopped_past_its_lease_is_refused_whatever_it_writes(
-    serve: Serving, env: Dict[str, str]
+    serve: Serving, script_env: Dict[str, str]
 ) -> None:
     kept = serve()
-    late = start(env, kept, mode="stopped", ttl=0.5)
+    late = start(script_env, kept, mode="stopped", ttl=0.5)
     assert line(late) == "ready"
     go(late)
     expires = json.loads(line(late))["expires"]

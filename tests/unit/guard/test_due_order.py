@@ -7,9 +7,11 @@ from __future__ import annotations
 from contextlib import closing
 from typing import List
 
+from ledgers import SqliteLedger
+
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import rollouts
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import MEMORY, SqliteLedger
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import MEMORY
 
 
 def due(ledger: Ledger, now: float) -> List[str]:

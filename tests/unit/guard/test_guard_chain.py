@@ -14,11 +14,11 @@ from typing import List, Mapping, Sequence
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from ledgers import SqliteLedger
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import chain
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Entry, Lease, Rollout
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
 
 texts = st.text(max_size=8)
 facts = st.recursive(

@@ -10,12 +10,12 @@ from queue import Queue
 from typing import Callable, Iterator
 
 import pytest
+from ledgers import SqliteLedger
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import LeaseError, OptionError, StoreError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.keeper import LeaseKeeper
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Lease
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
 
 TTL = 30.0
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 from ledger_machine import LedgerMachine
-
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
+from ledgers import SqliteLedger
 
 
 def test_whatever_happens_in_whatever_order() -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Callable, Iterator, List
 
 import pytest
+from ledgers import SqliteLedger
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import (
     DeliveryError,
@@ -25,7 +26,6 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._errors import (
 )
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import files
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
 
 pytestmark = pytest.mark.filterwarnings("error::DeprecationWarning:ansible_collections")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Mapping, Optional
 
 import pytest
+from ledgers import SqliteLedger
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import rollouts
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import (
@@ -16,7 +17,6 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known imp
     last_known_good,
     rolled_back,
 )
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
 
 TEMPLATE: Dict[str, Any] = {"spec": {"containers": [{"name": "shop", "image": "shop:1.0.0"}]}}
 

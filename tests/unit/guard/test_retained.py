@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Iterator, List, Mapping
 
 import pytest
+from ledgers import SqliteLedger
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import rollouts
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import (
@@ -20,7 +21,6 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known imp
 )
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.policy import parse_guard
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.retention import KEPT_ROLLOUTS
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
 
 SHOP = "test/shop"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Mapping, Tuple
 
 import pytest
+from ledgers import SqliteLedger
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import (
     GuardError,
@@ -17,7 +18,6 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._errors import (
 )
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import rollouts
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Lease, Rollout
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.story import story
 
 TTL = 30.0

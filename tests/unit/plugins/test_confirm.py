@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import pytest
+from ledgers import SqliteLedger
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.sqlite import SqliteLedger
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.confirm import Confirmation
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.model import Absent, Counts
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.spec import parse_policy
