@@ -143,6 +143,10 @@ options:
         description: How many services the inventory has. V(0) when that is not known.
         type: int
         default: 0
+      alarming:
+        description: How many of these alarm now, by a source that was asked. V(0) when only the ledger can tell.
+        type: int
+        default: 0
   guard:
     description: The guard's policy for the service, C(delivery_services.<service>.guard). Without it, the defaults.
     type: dict
@@ -353,6 +357,10 @@ decision:
       description: The version of the policy that decided, the beginning of its SHA-256.
       type: str
       sample: ef12f6feb9f7
+    storm:
+      description: So many services alarm together that people are paged once for all of them.
+      type: bool
+      sample: false
 repeated:
   description: The same trigger was told the same before. It was counted, and not recorded again.
   returned: for O(command=acquire)

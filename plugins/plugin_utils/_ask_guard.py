@@ -64,6 +64,7 @@ SITUATION: Spec = {
     "blocked": {"type": "str", "default": ""},
     "places": {"type": "int", "default": 0},
     "services": {"type": "int", "default": 0},
+    "alarming": {"type": "int", "default": 0},
 }
 OPTIONS: Spec = {
     "action": {"type": "str", "choices": list(ASKED)},

@@ -8,12 +8,12 @@ Nothing here knows which store it is, and no store knows what its rows mean; so 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple, Type, TypeVar, Union
+from typing import Callable, Container, Dict, Iterable, Mapping, Optional, Sequence, Tuple, Type, TypeVar, Union
 
 from .._errors import OptionError, RolloutError, StoreError
 from . import chain, retention, rules
 from . import clock as clocks
-from .decision import ALLOWED, DUPLICATE, ROLLBACK, Clock, Decision, Grant, Request, Trigger
+from .decision import ALLOWED, DENIED, DUPLICATE, ROLLBACK, Clock, Decision, Grant, Request, Trigger
 from .known import DEPLOYS
 from .ledger import Note
 from .memory import LASTING, NOT_RECOVERED, Fleet, Memory, fold, fold_fleet, news, shortened
@@ -302,6 +302,18 @@ class Book:
             return decide(policy, request, _view(Pen(rows, self._known), request, policy, now, clock), now)
 
         return self._store.read(work)
+
+    def deny(
+        self, request: Request, policy: GuardPolicy, *, now: float, clock: Optional[Clock] = None, only: Container[str]
+    ) -> Optional[Grant]:
+        def work(pen: Pen) -> Optional[Grant]:
+            decision = decide(policy, request, _view(pen, request, policy, now, clock), now)
+            if decision.verdict != DENIED or decision.reason not in only:
+                return None
+            decision, repeated = _decided(pen, request, policy, now, clock)
+            return Grant(decision, repeated=repeated)
+
+        return self._write(work)
 
     def observe(self, service: str, trigger: Trigger, policy: GuardPolicy, actor: str, now: float) -> Optional[Entry]:
         def work(pen: Pen) -> Optional[Entry]:

@@ -15,7 +15,7 @@ from . import decision as say
 from .decision import HEALING, RESTART, ROLLBACK, ROLLOUT, SCALE, Request
 from .freeze import frozen
 from .limits import GuardPolicy
-from .memory import LASTING, Fleet, Memory, shortened, shown_time
+from .memory import LASTING, Fleet, Memory, environment_of, shortened, shown_time
 from .model import Lease, Rollout
 
 CLOSED, BROKEN, HALF_OPEN = "closed", "open", "half_open"
@@ -200,13 +200,14 @@ def _too_many_alarm(case: Case) -> Optional[Why]:
     policy, request = case.policy, case.request
     if request.trigger.kind not in LASTING:
         return None
-    since, here = _began(case) - policy.services_window, _environment(request.service)
+    since, here = _began(case) - policy.services_window, environment_of(request.service)
     alarming = {
         service
         for service, conditions in case.view.fleet.alarming.items()
-        if _environment(service) == here and any(at > since for at in conditions.values())
+        if environment_of(service) == here and any(at > since for at in conditions.values())
     }
-    count, services = len(alarming | {request.service}), request.situation.services
+    services = request.situation.services
+    count = max(len(alarming | {request.service}), request.situation.alarming)
     if count < MIN_ALARMING or (services > 0 and count <= policy.max_alarming * services):
         return None
     of = f"of {services}" if services >= count else "of an unknown number of"
@@ -214,8 +215,17 @@ def _too_many_alarm(case: Case) -> Optional[Why]:
     return Why(what, "Look for what they have in common: a provider, the network, the alerts themselves")
 
 
-def _environment(service: str) -> str:
-    return service.rpartition("/")[0]
+def storm(case: Case) -> Optional[Why]:
+    """Why no single service is looked at now, because too many alarm together; None in fair weather."""
+    if case.caller != SYSTEM or case.request.action not in HEALING:
+        return None
+    return _too_many_alarm(case)
+
+
+def storm_told(case: Case) -> bool:
+    """Was somebody paged for this storm already? A page stands for all that alarms within `services_window`."""
+    at = case.view.fleet.storms.get(environment_of(case.request.service))
+    return at is not None and case.now - at < case.policy.services_window
 
 
 def _began(case: Case) -> float:

@@ -104,7 +104,8 @@ class Situation:
     """What the caller found out itself, from its own configuration and sources; never from the trigger.
 
     `confirmed` is True when the source, asked again, says it is bad, False when it says it is not, None when it does
-    not say. `places` is how many would be changed, `services` how many the inventory knows (0: unknown).
+    not say. `places` is how many would be changed, `services` how many the inventory knows (0: unknown), `alarming` how
+    many of these alarm now (0: only the guard's own memory tells).
     """
 
     confirmed: Optional[bool] = None
@@ -114,6 +115,7 @@ class Situation:
     blocked: str = ""  # why the current release must not be rolled back, by its own declaration
     places: int = 0
     services: int = 0
+    alarming: int = 0
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,10 @@ class Clock:
 
 @dataclass(frozen=True)
 class Decision:
-    """`until` is when asking again may help, in epoch seconds. `page`: a person has to know, now."""
+    """`until` is when asking again may help, in epoch seconds. `page`: a person has to know, now.
+
+    `storm`: so many services alarm together that people are paged once for all of them.
+    """
 
     id: str
     service: str
@@ -150,6 +155,7 @@ class Decision:
     page: bool = False
     until: Optional[float] = None
     policy: str = ""  # the version of the policy that decided: the beginning of its SHA-256
+    storm: bool = False
 
     @property
     def allowed(self) -> bool:

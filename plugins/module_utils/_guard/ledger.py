@@ -11,7 +11,7 @@ or reads one.
 
 from __future__ import annotations
 
-from typing import Callable, Iterable, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Callable, Container, Iterable, Mapping, Optional, Protocol, Sequence, Tuple
 
 from .decision import Clock, Decision, Grant, Request, Trigger
 from .memory import Fleet, Memory
@@ -112,6 +112,14 @@ class Ledger(Protocol):
         self, request: Request, policy: GuardPolicy, *, now: float, clock: Optional[Clock] = None, record: bool = True
     ) -> Decision:
         """The same decision without lease or rollout: for a step inside a rollout, or to rehearse (`record` off)."""
+
+    def deny(
+        self, request: Request, policy: GuardPolicy, *, now: float, clock: Optional[Clock] = None, only: Container[str]
+    ) -> Optional[Grant]:
+        """The denial, recorded, when the reason is one of `only`; else None, and nothing is recorded.
+
+        For who knows enough for these reasons, before the places were asked.
+        """
 
     def observe(self, service: str, trigger: Trigger, policy: GuardPolicy, actor: str, now: float) -> Optional[Entry]:
         """Record that a condition is there, or is over, without a wish to act; None when that was known already."""

@@ -171,13 +171,15 @@ class Fleet:
     pause: Optional[Pause] = None
     acted: Mapping[str, float] = field(default_factory=dict)  # service: its last healing action
     alarming: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # service: condition: active since
+    storms: Mapping[str, float] = field(default_factory=dict)  # environment: the last page for all that alarm together
 
     def paused(self, now: float) -> Optional[Pause]:
         return self.pause if self.pause is not None and self.pause.in_force(now) else None
 
     def as_dict(self) -> Dict[str, object]:
         alarming = {service: dict(conditions) for service, conditions in self.alarming.items()}
-        return {"pause": _written(self.pause), "acted": dict(self.acted), "alarming": alarming}
+        kept = {"pause": _written(self.pause), "acted": dict(self.acted), "alarming": alarming}
+        return {**kept, "storms": dict(self.storms)}
 
     @classmethod
     def of(cls, kept: Mapping[str, object]) -> "Fleet":
@@ -193,6 +195,10 @@ def _written(one: object) -> Optional[Dict[str, object]]:
 def shortened(name: str) -> str:
     """`name`, or for a long one its beginning and a digest: names come from outside."""
     return name if len(name) <= NAME_KEPT else f"{name[: NAME_KEPT - 17]}~{sha256(name.encode()).hexdigest()[:16]}"
+
+
+def environment_of(service: str) -> str:
+    return service.rpartition("/")[0]
 
 
 def shown_time(at: float) -> str:
@@ -391,6 +397,8 @@ def fold_fleet(fleet: Fleet, entry: Entry) -> Fleet:
         return replace(fleet, pause=_pause(entry))
     if entry.kind == DECISION and entry.body.get("verdict") == ALLOWED and entry.body.get("action") in HEALING:
         return replace(fleet, acted=_newest(fleet.acted, entry.service, entry.at, SERVICES_KEPT))
+    if entry.kind == DECISION and entry.body.get("storm") is True and entry.body.get("page") is True:
+        return replace(fleet, storms=_newest(fleet.storms, environment_of(entry.service), entry.at, SERVICES_KEPT))
     if entry.kind == TRIGGER and entry.body.get("kind") in LASTING:
         return replace(fleet, alarming=_alarming(fleet.alarming, entry))
     return fleet
@@ -544,8 +552,9 @@ def _memory(kept: _Reader) -> Memory:
 
 
 def _fleet(kept: _Reader) -> Fleet:
-    acted = kept.part("acted", _Reader.times)
-    return Fleet(kept.part("pause", _kept_pause), acted or {}, kept.table("alarming", _Reader.times))
+    acted, storms = kept.part("acted", _Reader.times), kept.part("storms", _Reader.times)
+    pause, alarming = kept.part("pause", _kept_pause), kept.table("alarming", _Reader.times)
+    return Fleet(pause, acted or {}, alarming, storms or {})
 
 
 def _running(kept: _Reader) -> Running:

@@ -12,7 +12,21 @@ from typing import FrozenSet, Mapping, Optional
 
 from .._errors import OptionError, nearest
 from . import decision as say
-from .checks import APPROVED, CHECKS, ON_PLACES, PERSON, PIPELINE, SYSTEM, Case, View, Why, approving, breaker
+from .checks import (
+    APPROVED,
+    CHECKS,
+    ON_PLACES,
+    PERSON,
+    PIPELINE,
+    SYSTEM,
+    Case,
+    View,
+    Why,
+    approving,
+    breaker,
+    storm,
+    storm_told,
+)
 from .decision import HEALING, PROMOTE, ROLLBACK, ROLLOUT, UNDO, Decision, Request
 from .limits import ACT, OBSERVE, GuardPolicy, parse_guard
 
@@ -153,6 +167,10 @@ def _asked(case: Case, what: str) -> Why:
 def _decision(case: Case, verdict: str, reason: str, why: Why) -> Decision:
     request = case.request
     mend = f" {why.mend}." if why.mend else ""
+    together = storm(case) if verdict == say.DENIED else None
+    page = _pages(case, verdict, reason) and not (together is not None and storm_told(case))
+    if page and together is not None and together.what != why.what:
+        mend += f" Besides, {together.what}."
     return Decision(
         id=request.id,
         service=request.service,
@@ -160,9 +178,10 @@ def _decision(case: Case, verdict: str, reason: str, why: Why) -> Decision:
         verdict=verdict,
         reason=reason,
         message=f"{why.what}.{mend}",
-        page=_pages(case, verdict, reason),
+        page=page,
         until=why.until,
         policy=case.policy.version,
+        storm=together is not None,
     )
 
 

@@ -14,7 +14,13 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision 
     Situation,
     Trigger,
 )
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.memory import Condition, Fleet, Memory
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.memory import (
+    Condition,
+    Fleet,
+    Memory,
+    fold_fleet,
+)
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Entry
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.policy import View, decide, parse_guard
 
 NOW = 1_800_000_000.0
@@ -49,3 +55,25 @@ def test_what_alarms_in_another_environment_is_no_part_of_it(environment: str, r
     request = Request("d1", "production/shop", ROLLBACK, Trigger("alert", "High", "t1", NOW - 100), "x", here)
     view = View(Memory(NOW - 900, NOW - 600), fleet)
     assert decide(policy, request, view, NOW).reason == reason
+
+
+def test_the_source_counts_what_alarms_and_people_are_paged_once_for_all_of_it() -> None:
+    here = Situation(confirmed=True, current="2.0", known_good="1.9", places=4, services=500, alarming=300)
+    memory, fleet, pages = Memory(NOW - 900, NOW - 600), Fleet(), []
+    for number in range(300):
+        service = f"production/s{number}"
+        policy = parse_guard({"mode": "act", "alerts": [] if number == 7 else ["High"]}, service)
+        request = Request(f"d{number}", service, ROLLBACK, Trigger("alert", "High", "t1", NOW - 100), "x", here)
+        decision = decide(policy, request, View(memory, fleet), NOW + number)
+        assert decision.storm and decision.reason == ("not_eligible" if number == 7 else "blast_radius")
+        fleet = fold_fleet(fleet, Entry(number, NOW + number, service, "decision", "x", decision.as_dict(), "", ""))
+        pages += [decision] if decision.page else []
+    assert [page.service for page in pages] == ["production/s0"]
+    assert "300 of 500 services alarm together" in pages[0].message
+    assert Fleet.of(fleet.as_dict()) == fleet
+
+    elsewhere = Request("d", "staging/s1", ROLLBACK, Trigger("alert", "High", "t1", NOW), "x", here)
+    assert decide(parse_guard({"mode": "act"}, "staging/s1"), elsewhere, View(memory, fleet), NOW).page
+    later = Request("d", "production/s1", ROLLBACK, Trigger("alert", "High", "t9", NOW), "x", here)
+    unfit = decide(parse_guard({"mode": "act"}, "production/s1"), later, View(memory, fleet), NOW + 3600)
+    assert unfit.page and "Besides, 300 of 500 services alarm together" in unfit.message
