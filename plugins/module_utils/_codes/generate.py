@@ -40,17 +40,21 @@ class Paging:
 
 
 def rules(catalogue: Catalogue, metric: str = METRIC) -> str:
-    """A rules file with one group per domain and one alert per code; also for deprecated codes, which still arrive."""
+    """A rules file of `groups`."""
+    return _MADE + as_yaml({"groups": groups(catalogue, metric)})
+
+
+def groups(catalogue: Catalogue, metric: str = METRIC) -> List[Doc]:
+    """One group per domain and one alert per code; also for deprecated codes, which still arrive."""
     counter = parse_selector(metric)
     domains = sorted({code.domain for code in catalogue.codes.values()})
-    groups: List[Doc] = [
+    return [
         {
             "name": f"error-codes-{domain}",
             "rules": [_rule(code, counter) for code in _sorted(catalogue) if code.domain == domain],
         }
         for domain in domains
     ]
-    return _MADE + _yaml({"groups": groups})
 
 
 def _rule(code: Code, counter: Selector) -> Doc:
@@ -104,7 +108,7 @@ def route(catalogue: Catalogue, paging: Paging) -> str:
     }
     healed = _healer(paging)
     if healed is None:
-        return _MADE + _yaml({"routes": [pages], "receivers": []})
+        return _MADE + as_yaml({"routes": [pages], "receivers": []})
     acted = "|".join(sorted({code.response[0] for code in catalogue.codes.values() if code.response[0] != "page"}))
     heals: Doc = {
         "matchers": [*_list(pages["matchers"]), f'response=~"{acted or "none"}"'],
@@ -113,7 +117,7 @@ def route(catalogue: Catalogue, paging: Paging) -> str:
         "group_wait": "0s",
         "continue": True,
     }
-    return _MADE + _yaml({"routes": [heals, pages], "receivers": [healed]})
+    return _MADE + as_yaml({"routes": [heals, pages], "receivers": [healed]})
 
 
 def _healer(paging: Paging) -> Optional[Doc]:
@@ -177,7 +181,7 @@ def _list(raw: object) -> List[object]:
     return list(raw) if isinstance(raw, list) else []
 
 
-def _yaml(doc: Mapping[str, object]) -> str:
+def as_yaml(doc: Mapping[str, object]) -> str:
     """YAML whose every text is in quotes, so that no reader of YAML takes it for anything else."""
     import yaml
 

@@ -24,11 +24,10 @@ from .model import Answer, Presence, Query, Reading, Sample, Targets, Value
 from .options import DEFAULT_UP, SourceOptions
 from .places import Places
 from .promapi import Api, Result, range_of
-from .selector import NotASelector, Selector, parse_selector, quoted
+from .selector import NotASelector, base_of, bucket_at, parse_selector, quoted
 
 _START = "process_start_time_seconds"
 _METRIC = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\s*[{\[]")
-_SUFFIX = re.compile(r"_(?:bucket|count|sum)$")
 Results = Mapping[str, Union[Result, NoAnswer]]
 
 
@@ -126,9 +125,9 @@ class Prometheus:
         if not query.histogram:
             return [query.total, query.bad]
         if query.gate in self._native:
-            return [str(_base(query))]
-        histogram = _base(query)
-        return [str(histogram.renamed(f"{histogram.name}_count")), str(_bucket_at(histogram, query.over or 0.0))]
+            return [str(base_of(query.histogram))]
+        histogram = base_of(query.histogram)
+        return [str(histogram.renamed(f"{histogram.name}_count")), str(bucket_at(histogram, query.over or 0.0))]
 
     def _text(self, expression: str, window: float, step: float) -> str:
         """Raw samples where the expression is a selector; with a `step`, an expression's values over the window."""
@@ -264,14 +263,14 @@ class Prometheus:
         return Counters(counts[place], counts[place], within[place])
 
     def _natives(self, query: Query, results: Results, now: float, window: float) -> Dict[str, List[Line]]:
-        text = self._text(str(_base(query)), window, 0.0)
+        text = self._text(str(base_of(query.histogram)), window, 0.0)
         result = results.get(text) or self._api.query(text, at=now, timeout=query.timeout)
         if isinstance(result, NoAnswer):
             raise result
         return self._places.sort([line for line in result.lines if line.histograms], query.histogram)
 
     def _edges(self, query: Query, now: float) -> Tuple[float, ...]:
-        histogram = _base(query)
+        histogram = base_of(query.histogram)
         bucket = self._places.narrow(histogram.renamed(f"{histogram.name}_bucket"))
         try:
             lines = self._api.query(f"group by (le) ({bucket})", at=now, timeout=query.timeout).lines
@@ -420,18 +419,6 @@ def _buckets(said: Mapping[str, object]) -> List[Bucket]:
 
 def _figure(raw: object) -> float:
     return float(raw) if isinstance(raw, (str, int, float)) else math.nan
-
-
-def _base(query: Query) -> Selector:
-    histogram = parse_selector(query.histogram)
-    return histogram.renamed(_SUFFIX.sub("", histogram.name))
-
-
-def _bucket_at(histogram: Selector, over: float) -> Selector:
-    """Servers write an edge as they like: `1` or `1.0`."""
-    spellings = sorted({f"{over:g}", repr(float(over))})
-    pattern = "|".join(re.escape(spelling) for spelling in spellings)
-    return histogram.renamed(f"{histogram.name}_bucket").narrowed("le", "=~", pattern)
 
 
 def _is_selector(expression: str) -> bool:

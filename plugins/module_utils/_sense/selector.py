@@ -21,6 +21,7 @@ _MATCHER = re.compile(
     r"""(?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`)\s*(?P<end>,|\Z)"""
 )
 _QUOTED_NAME = re.compile(r"""\s*(?P<text>"(?:[^"\\]|\\.)+")\s*(?P<end>,|\Z)""")
+_SUFFIX = re.compile(r"_(?:bucket|count|sum)$")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
 
@@ -80,6 +81,19 @@ def quoted(text: str) -> str:
     """`text` as a PromQL string."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
+
+
+def base_of(histogram: str) -> Selector:
+    """A histogram by its base name, whichever of its metrics is named."""
+    named = parse_selector(histogram)
+    return named.renamed(_SUFFIX.sub("", named.name))
+
+
+def bucket_at(histogram: Selector, over: float) -> Selector:
+    """A histogram's bucket of what took at most `over` seconds. Servers write an edge as they like: `1` or `1.0`."""
+    spellings = sorted({f"{over:g}", repr(float(over))})
+    pattern = "|".join(re.escape(spelling) for spelling in spellings)
+    return histogram.renamed(f"{histogram.name}_bucket").narrowed("le", "=~", pattern)
 
 
 @lru_cache(maxsize=1024)
