@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: selfheal.delivery contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""ansible-rulebook is installed beside the oldest ansible-core alone; the playbook that it calls runs on all of them."""
+"""ansible-rulebook is installed beside the oldest ansible-core alone; the playbook that it calls runs on all."""
 
 from __future__ import annotations
 
