@@ -45,6 +45,7 @@ environments:
 tools:  ## the real servers that the tests run, found or built from locked Go modules, once (10 minutes)
 	@$(TOOLS)/go_tool.py
 	@$(TOOLS)/postgres.py
+	@$(TOOLS)/java.py
 
 lint: $(TREE)  ## style, types, ansible-lint, yamllint, documentation and changelog
 	@$(call in,2.19) python tests/tools/lint.py
