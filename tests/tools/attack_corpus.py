@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bodies that an attacker, a broken sender or the wrong producer could post, each with a name and what must happen.
 
-Whatever is posted: nothing of it is executed, no process ends, and what is good is taken afterwards. The exploits try to
-make the file `proof`, so that a test can see that none did.
+Whatever is posted: nothing of it is executed, no process ends, and what is good is taken afterwards. The exploits try
+to make the file `proof`, so that a test can see that none did.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 # --- what must happen to an attack
-NEUTRAL = (
-    "neutral"  # it may become events, in none of which is a template marker, a host pattern or a key of the sender
-)
+NEUTRAL = "neutral"  # it may become events, but without a template marker, a host pattern or a key of the sender
 REFUSED = "refused"  # a source may refuse it with 4xx; the filter makes nothing of it but events of kind refused
 UNREADABLE = "unreadable"  # it is no JSON: a source answers 4xx
 UNPROVEN = "unproven"  # a source that asks for proof answers 401 or 403, and hands nothing on
@@ -241,44 +239,12 @@ def _split(proof: Path) -> Iterator[Attack]:
 PATTERNS = (
     *("all", "ALL", "ungrouped", "localhost", "*", "shop*", "sho?", "[s]hop", "shop[0]", "shop[0:5]", "~shop.*", "~.*"),
     *("shop,bank", "shop;bank", "shop:bank", "shop:&bank", "shop:!bank", "!shop", "&shop", "@/etc/passwd", "@shop"),
-    *(
-        "/etc/passwd",
-        "../shop",
-        "../../etc/passwd",
-        "shop/../bank",
-        "./shop",
-        "~root",
-        "file:///etc/passwd",
-        "\\\\host\\x",
-    ),
-    *("shop\n", "\nshop", "shop\r\nall", "shop ", " shop", "sh op", "shop\t", "shop\x00", "\x00all", "shop\u200b"),
-    *("ｓｈｏｐ", "shоp", "\u202epohs", "shop\u2028all", "ＡＬＬ", "šhop", "-shop", "--limit=all", "-e@/etc/passwd"),
-    *(
-        "1shop",
-        "10.0.0.7",
-        "10.0.0.7:8080",
-        "::1",
-        "[::1]:9090",
-        "shop.example.org",
-        "shop-eu",
-        "$(id)",
-        "`id`",
-        "shop;id",
-    ),
-    *(
-        "shop'",
-        'shop"',
-        "shop#x",
-        "shop%0a",
-        "shop|id",
-        "shop&&id",
-        "shop>x",
-        "%(x)s",
-        "%s",
-        "s" * 65,
-        "s" * 100_000,
-        "",
-    ),
+    *("/etc/passwd", "../shop", "../../etc/passwd", "shop/../bank", "./shop", "~root", "file:///etc/passwd"),
+    *("\\\\host\\share", "shop\n", "\nshop", "shop\r\nall", "shop ", " shop", "sh op", "shop\t", "shop\x00", "\x00all"),
+    *("shop\u200b", "\uff53\uff48\uff4f\uff50", "sh\u043ep", "\u202epohs", "shop\u2028all", "\uff21\uff2c\uff2c"),
+    *("\u0161hop", "-shop", "--limit=all", "-e@/etc/passwd", "1shop", "10.0.0.7", "10.0.0.7:8080", "::1"),
+    *("[::1]:9090", "shop.example.org", "shop-eu", "$(id)", "`id`", "shop;id", "shop'", 'shop"', "shop#x", "shop%0a"),
+    *("shop|id", "shop&&id", "shop>x", "%(x)s", "%s", "s" * 65, "s" * 100_000, ""),
 )
 
 
@@ -372,7 +338,7 @@ TIMES = (
     *("yesterday", "2026-09-21", "2026-09-21T14:23:00", "2026-13-01T00:00:00Z", "2026-02-30T00:00:00Z", "1e999", "0"),
     *("0000-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "-2026-09-21T14:23:00Z", "2026-09-21T25:00:00Z", "2026-W39-1"),
     *(
-        "２０２６-09-21T14:23:00Z",
+        "\uff12\uff10\uff12\uff16-09-21T14:23:00Z",
         "2026-09-21T14:23:00Z\n",
         "2026-09-21T14:23:00." + "9" * 10_000 + "Z",
         "1969-12-31T00:00:00Z",

@@ -500,9 +500,8 @@ def alerted(alert: Any, options: Options, truncated: int) -> Event:
         raise Refused("startsAt", f"alert {quoted(name)}: startsAt {quoted(alert.get('startsAt'))} is no time")
     if name in ABOUT_ITSELF:
         raise Refused(name, f"{name}: Grafana could not tell how the service is, so nothing is done")
-    fingerprint = (
-        plain(_FINGERPRINT, alert.get("fingerprint")) or digest([[*pair] for pair in sorted(labels.items())])[:16]
-    )
+    own = digest([[*pair] for pair in sorted(labels.items())])[:16]
+    fingerprint = plain(_FINGERPRINT, alert.get("fingerprint")) or own
     ident = f"{fingerprint}-{int(begun)}"
     watchdog = name == options.watchdog
     code = "" if watchdog else plain(_CODE, labels.get(options.code_label))
