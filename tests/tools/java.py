@@ -14,6 +14,9 @@ from pathlib import Path
 import packages
 
 OLDEST = 17
+# Releases of a system differ in which they have.
+APT = ("openjdk-17-jre-headless", "default-jre-headless")
+DNF = ("java-17-openjdk-headless", "java-21-openjdk-headless", "java-latest-openjdk-headless")
 
 
 class NoJava(Exception):
@@ -22,12 +25,12 @@ class NoJava(Exception):
 
 def java() -> Path:
     """The program `java`: of `JAVA_HOME` when that is set, else of the PATH. Raises NoJava."""
+    wanted = () if os.environ.get("JAVA_HOME") else APT if shutil.which("apt-get") else DNF
     why = unfit()
-    if why and not os.environ.get("JAVA_HOME"):
-        packages.install(
-            f"openjdk-{OLDEST}-jre-headless" if shutil.which("apt-get") else "java-latest-openjdk-headless"
-        )
-        why = unfit()
+    for package in wanted:
+        if why:
+            packages.install(package)
+            why = unfit()
     if why:
         raise NoJava(f"{why}: ansible-rulebook needs Java {OLDEST} or newer, on the PATH or named by JAVA_HOME")
     found = _found()
