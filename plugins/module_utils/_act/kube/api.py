@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: selfheal.delivery contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plain JSON to and from a Kubernetes API server, over the kubernetes library's own connections.
+"""Plain JSON to and from a Kubernetes API server, over urllib3's connections.
 
-The library loads the configuration and holds the connections; its typed models are left out, because they make a
-task a quarter slower and drop fields that they do not know. Reading is tried again until `request_timeout`; a change
-is only sent again when the server said, or its port showed, that nothing was done.
+Where the kubernetes library has loaded the configuration, it holds the connections, too. Its typed models are left out,
+because they make a task a quarter slower and drop fields that they do not know. Reading is tried again until
+`request_timeout`; a change is only sent again when the server said, or its port showed, that nothing was done.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 from ..._errors import PlaceError
 from .connection import Access
+from .kubeconfig import PlainConfiguration
 
 Object = Dict[str, Any]
 
@@ -64,12 +65,10 @@ class Api:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        import kubernetes.client
-
         self.access = access
         self.requests, self.date = 0, ""
         self._accept, self._clock, self._sleep = accept, clock, sleep
-        self._pool: Any = kubernetes.client.ApiClient(access.configuration).rest_client.pool_manager
+        self._pool = _pool(access.configuration)
 
     def get(self, path: str) -> Object:
         """One object; NotFound when there is none."""
@@ -257,6 +256,21 @@ class Api:
             f"{self.access.server} could not be asked in {seconds:.1f} s and {tries} tries: {problem}",
             mend="Check that it is up and can be reached from here; request_timeout is how long it is tried",
         )
+
+
+def _pool(configuration: Any) -> Any:
+    """The connections of a configuration, with its certificates."""
+    if isinstance(configuration, PlainConfiguration):
+        try:
+            return configuration.pool()
+        except OSError as error:  # of which ssl.SSLError is one
+            raise PlaceError(
+                f"the certificates for {configuration.host} cannot be used: {type(error).__name__}",
+                mend="Check the kubeconfig, ca_cert, client_cert and client_key",
+            ) from None
+    import kubernetes.client
+
+    return kubernetes.client.ApiClient(configuration).rest_client.pool_manager
 
 
 def _end(answer: Any) -> None:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How a cluster is reached: the options of kubernetes.core, under the same names and from the same environment.
 
-Documented by the fragment `kubernetes`. Loading a kubeconfig, with its exec plugins and tokens, is the kubernetes
-library's, which is only imported here, when it is needed.
+Documented by the fragment `kubernetes`. Loading a kubeconfig that takes more than to read it, with its exec plugins and
+tokens, is the kubernetes library's, which is only imported here, when it is needed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 
 from ..._errors import OptionError, nearest
 from ..wishes import Spec
+from .kubeconfig import plain_configuration
 
 CONNECTION: Spec = {
     "kubeconfig": {"type": "raw"},
@@ -47,7 +48,8 @@ _TRUE = ("1", "true", "yes", "on")
 class Access:
     """A cluster's API server and the headers that every request carries.
 
-    `configuration` is the kubernetes library's; `request_timeout` bounds one call with all its tries, in seconds.
+    `configuration` is the kubernetes library's, or a `PlainConfiguration` that did without it; `request_timeout` bounds
+    one call with all its tries, in seconds.
     """
 
     configuration: Any = field(repr=False)
@@ -77,12 +79,13 @@ def _from_environment(name: str, told: str) -> Any:
 
 def access(params: Mapping[str, Any], environ: Optional[Mapping[str, str]] = None) -> Access:
     """Settle how to reach the cluster; asks nobody yet. OptionError for a kubeconfig or context that is not there."""
-    options = settled(params, os.environ if environ is None else environ)
+    environ = os.environ if environ is None else environ
+    options = settled(params, environ)
     given = params.get("request_timeout")
     timeout = 30.0 if given is None else float(given)
     if not 0 < timeout < float("inf"):
         raise OptionError("request_timeout is not a number of seconds above 0")
-    configuration = _configuration(options)
+    configuration = plain_configuration(options, os.environ) or _configuration(options)
     _override(configuration, options)
     return Access(configuration, _impersonation(options), str(configuration.host), timeout, options["context"] or "")
 
