@@ -12,7 +12,7 @@ import tempfile
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.options import ARGUMENTS, RELEASES_REQUIRED_IF
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import REQUIRED_IF
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
-from ansible_collections.selfheal.delivery.plugins.plugin_utils._backends import change_of
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._backends import changed
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import Facts
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._record import RecordedAction, spec_of
 
@@ -28,9 +28,7 @@ class ActionModule(RecordedAction):
 
     def change(self, options: Facts, given: Facts, task_vars: Facts) -> Facts:
         if options["backend"] != "releases":
-            module, arguments = change_of(options["backend"], options, given)
-            result: Facts = self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
-            return result
+            return changed(self, options, given, task_vars)
         if options["share"] < 100:
             raise OptionError("a machine runs one release at a time, without a share of another", mend="Remove share")
         return self._brought(options, given, task_vars)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.options import INFO_ARGUMENTS, RELEASES_REQUIRED_IF
-from ansible_collections.selfheal.delivery.plugins.plugin_utils._backends import info_of
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._backends import looked_at
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import ControllerAction, Facts
 
 
@@ -18,6 +18,4 @@ class ActionModule(ControllerAction):
         if options["backend"] == "releases":
             told: Facts = self._execute_module(task_vars=task_vars)
             return told
-        module, arguments = info_of(options["backend"], options)
-        told = self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
-        return told
+        return looked_at(self, options, task_vars)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Mapping, Tuple
+from typing import Any, Mapping, Optional, Tuple
+
+from ansible.plugins.action import ActionBase
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm.options import packed
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.connection import CONNECTION
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import CONTROLLER, WISHES
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import CONTROLLER, REQUIRED_IF, WISHES
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, nearest
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._inside import Inside, done, runs_here
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import Facts, plain
 
 _CLUSTER = tuple(name for option, spec in CONNECTION.items() for name in (option, *spec.get("aliases", ())))
@@ -49,7 +52,47 @@ MODULES: Mapping[str, BackendModules] = {
 COLLECTION = "selfheal.delivery."
 # where the options of each backend's module are; only those of the one in use are loaded
 _ROOMS = {"deployment": "kube", "argo_rollout": "argo", "helm": "helm", "git": "git"}
+_REQUESTS = ("deployment", "argo_rollout")  # what their modules do is a few requests, and no program is run
 PLACEHOLDER = "{release}"
+
+
+def changed(action: ActionBase, options: Facts, given: Facts, task_vars: Facts) -> Facts:
+    """Change a place of this backend, as the task `action` wishes."""
+    module, arguments = change_of(options["backend"], options, given)
+    return _run(action, options["backend"], module, arguments, task_vars)
+
+
+def looked_at(action: ActionBase, options: Facts, task_vars: Facts) -> Facts:
+    """What a place of this backend runs."""
+    module, arguments = info_of(options["backend"], options)
+    return _run(action, options["backend"], module, arguments, task_vars)
+
+
+def _run(action: ActionBase, backend: str, module: str, arguments: Facts, task_vars: Facts) -> Facts:
+    inside = _inside(backend, info=module.endswith("_info")) if runs_here(action) else None
+    if inside is not None:
+        try:
+            return done(inside, arguments, dry=bool(action._task.check_mode))
+        except ImportError:
+            pass  # the Python that the place's modules run in may have the library
+    result: Facts = action._execute_module(module_name=module, module_args=arguments, task_vars=task_vars)
+    return result
+
+
+def _inside(backend: str, *, info: bool) -> Optional[Inside]:
+    """What the backend's module does, where it can be done without one."""
+    if backend not in _REQUESTS:
+        return None
+    if info:
+        from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.options import INFO_ARGUMENTS, look
+
+        return Inside(INFO_ARGUMENTS, (), lambda params, _dry: look(params))
+    room = import_module(_room(backend))
+    return Inside(room.ARGUMENTS, REQUIRED_IF, lambda params, dry: room.change(params, dry=dry))
+
+
+def _room(backend: str) -> str:
+    return f"ansible_collections.selfheal.delivery.plugins.module_utils._act.{_ROOMS[backend]}.options"
 
 
 def change_of(backend: str, options: Facts, given: Facts) -> Tuple[str, Facts]:
@@ -96,10 +139,8 @@ def _own(options: Facts) -> Facts:
         raise OptionError(
             f"backend_options has {', '.join(foreign)}, which the task itself says", mend="Remove it there"
         )
-    room = f"ansible_collections.selfheal.delivery.plugins.module_utils._act.{_ROOMS[options['backend']]}.options"
-    known = [
-        name for option, spec in import_module(room).ARGUMENTS.items() for name in (option, *spec.get("aliases", ()))
-    ]
+    room = import_module(_room(options["backend"]))
+    known = [name for option, spec in room.ARGUMENTS.items() for name in (option, *spec.get("aliases", ()))]
     for name in own:
         if name not in known:
             raise OptionError(f"backend {options['backend']} has no option {name!r}{nearest(name, known)}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import gc
 import os
 import traceback
-from typing import Callable, Dict, List, Mapping, NoReturn
+from typing import Any, Callable, Dict, List, Mapping, NoReturn, Tuple, Type
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -32,21 +32,26 @@ def run(module: AnsibleModule, work: Work) -> NoReturn:
 
 def run_change(module: AnsibleModule, work: Work) -> NoReturn:
     """`run` for what changes a place: warnings are told, and a change that failed halfway still says what runs now."""
-    result: Dict[str, object] = {}
-    failed: Dict[str, object] = {}
-    try:
-        result = dict(work(module))
-    except Exception as error:
-        failed = failure(error)
-    details = failed.get("details")
-    told = dict(details) if isinstance(details, dict) else result
-    warnings = told.pop("warnings", ())
+    result = told(lambda: work(module))
+    warnings = result.pop("warnings", ())
     for warning in warnings if isinstance(warnings, (list, tuple)) else ():
         module.warn(str(warning))
     _leave_garbage()
-    if failed:
-        module.fail_json(str(failed["msg"]), **told)
+    if result.pop("failed", False):
+        module.fail_json(str(result.pop("msg")), **result)
     module.exit_json(**result)
+
+
+def told(work: Callable[[], Mapping[str, object]], passing: Tuple[Type[Exception], ...] = ()) -> Dict[str, Any]:
+    """What a change gave, or `failed`, why, and what runs now. Errors of the kinds `passing` are not caught."""
+    try:
+        return dict(work())
+    except passing:
+        raise
+    except Exception as error:
+        failed = failure(error)
+    details = failed["details"]
+    return {**(details if isinstance(details, dict) else {}), "failed": True, "msg": failed["msg"]}
 
 
 def _leave_garbage() -> None:
