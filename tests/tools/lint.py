@@ -13,7 +13,13 @@ from typing import Dict, List
 from environment import ROOT
 
 # Typed as strictly as the collection itself. The plugins are checked under the name that Ansible imports them by.
-TYPED = (".tree/ansible_collections/selfheal/delivery/plugins", "demo", "tests/tools", "tests/conftest.py")
+TYPED = (
+    ".tree/ansible_collections/selfheal/delivery/plugins",
+    "extensions/eda/plugins",
+    "demo",
+    "tests/tools",
+    "tests/conftest.py",
+)
 DOCS = ("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs", "all")
 
 

@@ -7,4 +7,4 @@ from __future__ import annotations
 from ansible.release import __version__ as core
 
 if not core.startswith("2.19."):
-    collect_ignore_glob = ["test_source_*.py", "test_poll_*.py"]
+    collect_ignore_glob = ["test_source_*.py", "test_poll_*.py", "test_packaged_*.py"]
