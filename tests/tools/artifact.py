@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from typing import List
+from typing import Any, List, Mapping
 
 from environment import ROOT
 from tree_copy import build_ignore, copy_tree, listed, shipped
@@ -59,9 +59,22 @@ def imported(artifact: Path) -> int:
     if done.returncode or not result or complaints:
         print(f"galaxy-importer: exit code {done.returncode}, {len(complaints)} warnings or errors")
         return 1
-    contents = json.loads("{" + result)["contents"]
-    print(f"galaxy-importer: imported {len(contents)} plugins, roles and playbooks")
-    return 0
+    told = json.loads("{" + result)
+    silent = undocumented(told["docs_blob"])
+    print(f"galaxy-importer: imported {len(told['contents'])} plugins, roles and playbooks")
+    print(*silent, sep="\n", end="\n" if silent else "")
+    return 1 if silent else 0
+
+
+def undocumented(docs: Mapping[str, Any]) -> List[str]:
+    """The plugins of ansible-rulebook that were not found, or have no documentation for Galaxy to show."""
+    shown = {
+        f"extensions/{content['content_type']}/{content['content_name']}.py"
+        for content in docs["contents"]
+        if (content.get("doc_strings") or {}).get("doc", {}).get("description")
+    }
+    there = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("extensions/eda/plugins/event_*/*.py")}
+    return [f"{name}: Galaxy shows no documentation of it" for name in sorted(there - shown)]
 
 
 def main() -> int:

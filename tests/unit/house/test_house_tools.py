@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from artifact import undocumented
 from check_coverage import branches
 from find_python import PythonMissing, find_python, installed
 from parts import counted
@@ -43,6 +44,20 @@ def test_the_artifact_holds_what_no_pattern_names() -> None:
     ]
     kept = [Path("galaxy.yml"), Path("README.md"), Path("plugins/modules/x.py")]
     assert shipped(paths, ["tests/unit", "*.tar.gz"]) == kept
+
+
+def test_a_plugin_of_ansible_rulebook_that_galaxy_does_not_document_is_named() -> None:
+    shown = [
+        {
+            "content_type": "eda/plugins/event_filter",
+            "content_name": "alerts",
+            "doc_strings": {"doc": {"description": "x"}},
+        },
+        {"content_type": "eda/plugins/event_source", "content_name": "alertmanager", "doc_strings": None},
+    ]
+    found = undocumented({"contents": shown})
+    assert "extensions/eda/plugins/event_source/alertmanager.py: Galaxy shows no documentation of it" in found
+    assert not [line for line in found if "event_filter/alerts.py" in line]
 
 
 def test_branches_are_summed_over_the_files_of_a_core() -> None:
