@@ -1,0 +1,341 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What to do about an event, before anything is done. See plugins/modules/respond_plan.py for the documentation."""
+
+from __future__ import annotations
+
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Callable, Dict, Optional, Sequence
+
+from ansible_collections.selfheal.delivery.plugins.action.plain_variables import faults
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import LEDGER
+from ansible_collections.selfheal.delivery.plugins.module_utils._codes.catalogue import load
+from ansible_collections.selfheal.delivery.plugins.module_utils._codes.model import Code
+from ansible_collections.selfheal.delivery.plugins.module_utils._errors import DeliveryError, OptionError
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard import decision as words
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision import (
+    ERROR_CODE,
+    Grant,
+    Request,
+    Situation,
+)
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger, Note
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.limits import ACT
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import HELD
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.open import open_ledger
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.rollouts import new_id
+from ansible_collections.selfheal.delivery.plugins.module_utils._respond import ways
+from ansible_collections.selfheal.delivery.plugins.module_utils._respond.event import (
+    REFUSED,
+    WATCHDOG,
+    Event,
+    acks_of,
+    parse_event,
+)
+from ansible_collections.selfheal.delivery.plugins.module_utils._respond.firing import Answer, asked
+from ansible_collections.selfheal.delivery.plugins.module_utils._respond.spool import acknowledge
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
+    ControllerAction,
+    Facts,
+    actor,
+    clock,
+    now,
+    plain,
+)
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._scene import Scene, scene_of
+
+GIVEN = ("respond_event", "respond_with", "respond_spool", "ansible_eda", "delivery_service", "delivery_environment")
+NOTHING, TELL = "nothing", "tell"
+# what the guard can say before the places were asked, once the alert's source was
+EARLY = (
+    words.DUPLICATE,
+    words.NOT_ELIGIBLE,
+    words.NOT_CONFIRMED,
+    words.CLOCK_JUMPED,
+    words.ALERTS_SILENT,
+    words.PAUSED,
+    words.BLAST_RADIUS,
+)
+REFUSALS = "refusals"  # the ledger's note of what was refused lately, so that a flood of it is told once
+QUIET = 3600.0  # seconds
+REFUSALS_KEPT = 64
+
+
+@dataclass(frozen=True)
+class Case:
+    """One event, about a service that the inventory knows."""
+
+    event: Event
+    scene: Scene
+    way: ways.Way
+    code: Optional[Code]
+    answer: Answer
+    who: str
+    at: float
+
+
+class ActionModule(ControllerAction):
+    BYPASS_HOST_LOOP = True
+
+    SPEC = {**LEDGER}
+
+    def act(self, options: Facts, task_vars: Facts) -> Facts:
+        raw = dict.get(task_vars, "respond_event")
+        spool, acks = dict.get(task_vars, "respond_spool"), acks_of(raw)
+        spool = str.__str__(spool) if isinstance(spool, str) else ""
+        end: Facts = {"changed": False, "spool": spool, "ack": list(acks) if spool else []}
+        try:
+            plan = {**end, **_NOTHING, **self._planned(raw, options, task_vars)}
+        except BaseException:
+            with suppress(DeliveryError):  # what went wrong before is what has to be told
+                self._acknowledge(end)
+            raise
+        self._display.display(plan["msg"])
+        if plan["do"] == NOTHING:
+            self._acknowledge(plan)
+        return plan
+
+    def _acknowledge(self, plan: Facts) -> None:
+        if not self.checking:
+            acknowledge(plan["spool"], plan["ack"])
+
+    def _planned(self, raw: object, options: Facts, task_vars: Facts) -> Facts:
+        event = None
+        try:
+            _refuse_templates(task_vars)
+            event = parse_event(plain(raw))
+            if event.kind == REFUSED:
+                raise OptionError(f"the filter refused an event: {event.reason}", mend="Correct what sends it")
+            if event.kind == WATCHDOG:
+                return self._heard(event, options)
+            scene = scene_of(event, task_vars, options["ledger"])
+            return self._looked_at(event, scene, task_vars)
+        except OptionError as error:
+            return self._refused(error, event, options, actor(task_vars))
+
+    def _looked_at(self, event: Event, scene: Scene, task_vars: Facts) -> Facts:
+        at, who = now(), actor(task_vars)
+        code = _code(event, scene)
+        way = ways.chosen(plain(dict.get(task_vars, "respond_with")), code.response if code else (), event.name)
+        with closing(open_ledger(scene.ledger)) as ledger:
+            if not event.active or way.do == ways.RECORD:
+                return self._recorded(ledger, Case(event, scene, way, code, Answer(False), who, at))
+            since = (at if event.at is None else event.at) - scene.guard.services_window
+            answer = asked(scene.alerts, event, scene.services, since)
+            case = Case(event, scene, way, code, answer, who, at)
+            todo: Dict[str, Callable[[Ledger, Case], Facts]] = {ways.PAGE: self._page, ways.ABORT: self._abort}
+            return {**_found(case), **todo.get(way.do, self._act)(ledger, case)}
+
+    # --- what may come of it
+
+    def _heard(self, event: Event, options: Facts) -> Facts:
+        """The alert that always fires: only that it came is of interest, and not when it began."""
+        from ansible_collections.selfheal.delivery.plugins.module_utils._tell import heartbeat
+
+        at = now()
+        if event.active and not self.checking:
+            with closing(open_ledger(options["ledger"])) as ledger:
+                ledger.change_note(heartbeat.WATCHDOG, lambda note: heartbeat.heard(note, at, "respond", at))
+        return {"changed": event.active, "msg": "the Watchdog alert was seen" if event.active else "it is over"}
+
+    def _recorded(self, ledger: Ledger, case: Case) -> Facts:
+        new = self._observed(ledger, case)
+        told = "is recorded" if new else "was known already"
+        over = "" if case.event.active else " is over, which"
+        return {**_found(case), "changed": new, "msg": f"{case.scene.identity}: {case.event.what}{over} {told}"}
+
+    def _observed(self, ledger: Ledger, case: Case) -> bool:
+        """Was it news? Then it is in the ledger now."""
+        if self.checking:
+            return False
+        scene = case.scene
+        return ledger.observe(scene.identity, _trigger(case), scene.guard, case.who, case.at) is not None
+
+    def _act(self, ledger: Ledger, case: Case) -> Facts:
+        """A rollback or restart, unless the guard knows enough already to deny it."""
+        grant = self._denied(ledger, case)
+        if grant is None:
+            return {"do": case.way.do, "hosts": list(case.scene.places), "msg": _message(case, f"{case.way.do} next")}
+        decision = grant.decision
+        said = decision.message
+        if decision.reason == words.NOT_CONFIRMED and case.event.active:
+            said = f"{said} {case.answer.said}."
+        message = _message(case, f"no {case.way.do}: {said}")
+        found: Facts = {"changed": not grant.repeated, "decision": decision.as_dict(), "msg": message}
+        if decision.page or not (grant.repeated or decision.storm):
+            found.update(_telling(case, "page" if decision.page else "denied", message, about=[decision.id]))
+        return found
+
+    def _denied(self, ledger: Ledger, case: Case) -> Optional[Grant]:
+        scene, answer, at = case.scene, case.answer, case.at
+        request = Request(
+            id=new_id(),
+            service=scene.identity,
+            action=case.way.do,
+            trigger=_trigger(case),
+            actor=case.who,
+            situation=Situation(
+                confirmed=answer.firing,
+                places=len(scene.places),
+                services=len(scene.services),
+                alarming=_alarming(case),
+            ),
+        )
+        only = list(EARLY) if answer.asked else [words.DUPLICATE]
+        if ledger.holder(scene.identity, at) is not None:
+            only.append(words.IN_PROGRESS)  # without a lease, the role settles what was left unfinished
+        if not self.checking:
+            return ledger.deny(request, scene.guard, now=at, clock=clock(), only=only)
+        decision = ledger.check(request, scene.guard, now=at, clock=clock(), record=False)
+        return Grant(decision) if decision.verdict == words.DENIED and decision.reason in only else None
+
+    def _page(self, ledger: Ledger, case: Case) -> Facts:
+        firing = case.answer.firing
+        new = self._observed(ledger, case) if firing is not False else False
+        message = _message(case, "the response is to call a person" if firing is not False else case.answer.said)
+        return {"changed": new, "msg": message, **(_telling(case, "page", message) if new else {})}
+
+    def _abort(self, ledger: Ledger, case: Case) -> Facts:
+        """Only a rollout that is unfinished, of this very release, and that no person holds."""
+        why = _why_no_abort(ledger, case)
+        new = self._observed(ledger, case)
+        if why is not None:
+            message = _message(case, f"nothing is aborted: {why}")
+            pages = new and case.answer.firing is not False and bool(ledger.unfinished(case.scene.identity))
+            return {"changed": new, "msg": message, **(_telling(case, "page", message) if pages else {})}
+        if not self.checking:
+            ledger.say(case.scene.identity, "abort", case.event.what, case.answer.said, case.at)
+        return {"changed": True, "msg": _message(case, "its unfinished rollout is aborted")}
+
+    def _refused(self, error: OptionError, event: Optional[Event], options: Facts, who: str) -> Facts:
+        """Nothing is done; people are told once, however often it comes."""
+        service = event.service if event is not None else ""
+        message = error.on(service).message if service else error.message
+        new = False
+        if not self.checking:
+            with suppress(DeliveryError), closing(open_ledger(options["ledger"])) as ledger:
+                new = _first(ledger, message, now())
+                if new:
+                    about = {"kind": event.kind, "name": event.name, "id": event.ident} if event is not None else {}
+                    ledger.append("", "refusal", who, {"service": service, "why": message, **about}, now())
+        facts = {"service": service or "events", "incident": event.ident if event is not None else ""}
+        return {
+            "do": TELL,
+            "hosts": ["localhost"],
+            "wrong": True,
+            "msg": message,
+            "tell": {"event": "denied", "message": message, "facts": facts, "about": []} if new else {},
+        }
+
+
+_NOTHING: Facts = {
+    "do": NOTHING,
+    "hosts": [],
+    "wrong": False,
+    "service": "",
+    "identity": "",
+    "trigger": {},
+    "alarming": 0,
+    "answer": {},
+    "decision": {},
+    "tell": {},
+}
+
+
+def _refuse_templates(task_vars: Facts) -> None:
+    for name in GIVEN:
+        if name in task_vars:
+            for where, what in faults(name, dict.__getitem__(task_vars, name)):
+                raise OptionError(
+                    f"{where} {what}", mend="Put the filter selfheal.delivery.alerts behind the rulebook's source"
+                )
+    if dict.get(task_vars, "delivery_service"):
+        raise OptionError("delivery_service is given, and the event says it", mend="Leave delivery_service out")
+
+
+def _code(event: Event, scene: Scene) -> Optional[Code]:
+    if event.kind != ERROR_CODE or not event.active:
+        return None
+    if not scene.catalogue:
+        raise OptionError(
+            f"there is no catalogue to look {event.name} up in", mend="Name its file in delivery_error_codes"
+        )
+    return load(scene.catalogue).code(event.name)
+
+
+def _trigger(case: Case) -> words.Trigger:
+    evidence = {"source": case.answer.as_dict()} if case.answer.asked else {}
+    return case.event.trigger(at=case.answer.since, evidence=evidence)
+
+
+def _alarming(case: Case) -> int:
+    """By the alerts' own source, when it answers; else by what the event source has seen."""
+    return case.answer.alarming if case.answer.firing is not None else case.event.alarming
+
+
+def _found(case: Case) -> Facts:
+    trigger = _trigger(case)
+    named = {name: value for name, value in vars(trigger).items() if value is not None}
+    return {
+        "service": case.scene.service,
+        "identity": case.scene.identity,
+        "trigger": {**named, "evidence": dict(trigger.evidence)},
+        "alarming": _alarming(case),
+        "answer": case.answer.as_dict(),
+    }
+
+
+def _message(case: Case, what: str) -> str:
+    note = f" ({case.way.note})" if case.way.note else ""
+    return f"{case.scene.identity}: {case.event.what}: {what.rstrip('.')}{note}."
+
+
+def _telling(case: Case, event: str, message: str, about: Sequence[str] = ()) -> Facts:
+    code = case.code
+    facts = {
+        "service": case.scene.identity,
+        "incident": case.event.ident,
+        "code": code.name if code is not None else "",
+        "runbook": case.scene.runbook or (code.runbook if code is not None else ""),
+    }
+    tell = {"event": event, "message": message, "facts": facts, "about": list(about)}
+    return {"do": TELL, "hosts": [case.scene.places[0]], "tell": tell}
+
+
+def _why_no_abort(ledger: Ledger, case: Case) -> Optional[str]:
+    scene, event, answer = case.scene, case.event, case.answer
+    if answer.asked and answer.firing is not True:
+        return answer.said
+    names = {words.ALERT: scene.guard.alerts, ERROR_CODE: scene.guard.codes, words.CALL: scene.guard.calls}[event.kind]
+    if event.name not in names:
+        return f"{event.name} is not among what the guard may act on"
+    rollout = next(iter(ledger.unfinished(scene.identity)), None)
+    if rollout is None or rollout.kind in ("rollback", "action"):
+        return "no rollout of it is under way"
+    if event.release and event.release != rollout.release:
+        return f"it is about {event.release}, and the rollout is of {rollout.release}"
+    pause = ledger.fleet().paused(case.at) or ledger.memory(scene.identity).paused(case.at)
+    if pause is not None:
+        return f"{pause.by} paused it"
+    if rollout.state == HELD:
+        return f"rollout {rollout.id} is held, and a person decides"
+    if scene.guard.mode != ACT:
+        return f"its guard is in mode {scene.guard.mode}; abort it with playbooks/control.yml if it is right"
+    return None
+
+
+def _first(ledger: Ledger, message: str, at: float) -> bool:
+    """Is it the first time within QUIET that this is refused?"""
+    key, told = sha256(message.encode()).hexdigest()[:16], []
+
+    def change(note: Note) -> Note:
+        recent = {name: when for name, when in note.items() if isinstance(when, (int, float)) and at - when < QUIET}
+        told[:] = [key in recent]
+        kept: Dict[str, Any] = dict(sorted({**recent, key: recent.get(key, at)}.items(), key=lambda one: one[1]))
+        return dict(list(kept.items())[-REFUSALS_KEPT:])
+
+    ledger.change_note(REFUSALS, change)
+    return told != [True]
