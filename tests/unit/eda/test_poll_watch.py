@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.selfheal.delivery.extensions.eda.plugins.event_filter.alerts import main as alerts
 from ansible_collections.selfheal.delivery.extensions.eda.plugins.event_source.alertmanager_poll import (
     Counts,
     Options,
@@ -160,6 +161,18 @@ def test_the_watchdog_comes_often_by_itself_and_alarms_nobody() -> None:
     events = it.answered([watchdog, told("High")], 40.0, WALL)
     assert sorted(map(len, (event["payload"]["alerts"] for event in events))) == [1, 1]
     assert statuses(it.answered([], 55.0, WALL)) == ["resolved High-shop"]
+
+
+def test_behind_the_filter_each_watchdog_is_news_and_each_alert_is_not() -> None:
+    answer = [told("Watchdog", ""), told("High")]
+    rounds = []
+    for _question in range(2):
+        events = [out for event in watch().answered(answer, 10.0, WALL) for out in alerts(event)]
+        rounds.append({event["kind"]: event["meta"]["uuid"] for event in events})
+        assert [event["meta"]["selfheal"]["source"] for event in events] == ["poll", "poll"]
+    assert rounds[0].keys() == {"watchdog", "alert"}
+    assert rounds[0]["alert"] == rounds[1]["alert"]
+    assert rounds[0]["watchdog"] != rounds[1]["watchdog"]
 
 
 def test_a_service_with_very_many_alerts_comes_in_several_events() -> None:

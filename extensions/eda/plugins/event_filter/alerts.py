@@ -271,7 +271,7 @@ def quoted(value: Any) -> str:
 
 
 def _sort_of(value: Any) -> str:
-    sorts = {dict: "an object", list: "a list", bool: "a truth value", type(None): "null"}
+    sorts = {str: "a text", dict: "an object", list: "a list", bool: "a truth value", type(None): "null"}
     return sorts.get(type(value), "a number" if isinstance(value, (int, float)) else "of another type")
 
 
@@ -515,7 +515,8 @@ def alerted(alert: Any, options: Options, truncated: int) -> Event:
     event["labels"] = {key: neutral(labels[key]) for key in options.labels if key in labels}
     event["severity"] = plain(_WORD, event["labels"].get("severity"))
     event["release"] = plain(_RELEASE, event["labels"].get("release") or event["labels"].get("version"))
-    event["meta"]["uuid"] = _uuid(fingerprint, int(begun), status)
+    # that the watchdog fires is news each time: it must not be dropped as a repeat
+    event["meta"]["uuid"] = str(uuid.uuid4()) if watchdog else _uuid(fingerprint, int(begun), status)
     return event
 
 
