@@ -757,7 +757,6 @@ class Waiting:
     uuid: str = field(compare=False)
     service: str = field(compare=False)
     alone: bool = field(compare=False)
-    firing: bool = field(compare=False)
     size: int = field(compare=False)  # characters of its JSON
     at: float = field(compare=False)  # epoch seconds of its arrival
     tries: int = field(compare=False, default=0)
@@ -971,14 +970,12 @@ def _kept(connection: sqlite3.Connection, item: Item, group: str, now: float) ->
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     )
     seq = connection.execute(insert, row).lastrowid or 0
-    return _waiting(seq, item.uuid, item.kind, item.service, item.status, item.starts, now, len(item.text))
+    return _waiting(seq, item.uuid, item.kind, item.service, item.starts, now, len(item.text))
 
 
-def _waiting(
-    seq: int, uid: str, kind: str, service: str, status: str, starts: Optional[float], at: float, size: int
-) -> Waiting:
+def _waiting(seq: int, uid: str, kind: str, service: str, starts: Optional[float], at: float, size: int) -> Waiting:
     order = at if starts is None else min(starts, at)
-    return Waiting(order, seq, uid, service, kind == "call", status == "firing", size, at)
+    return Waiting(order, seq, uid, service, kind == "call", size, at)
 
 
 class Remembered(NamedTuple):
@@ -996,7 +993,7 @@ def remember(now: float, keep: float) -> Job:
         old = connection.execute("DELETE FROM item WHERE state <> ? AND at < ?", (DONE, now - keep)).rowcount
         connection.execute("UPDATE item SET state = ? WHERE state = ?", (WAITING, LEFT))
         rows = connection.execute(
-            "SELECT seq, uuid, kind, service, status, starts, at, length(body) FROM item WHERE state = ? ORDER BY seq",
+            "SELECT seq, uuid, kind, service, starts, at, length(body) FROM item WHERE state = ? ORDER BY seq",
             (WAITING,),
         )
         firing = connection.execute(
@@ -1176,10 +1173,13 @@ class Flight:
     items: Sequence[Waiting]
     left: Set[str]  # uuids that are waited for
     since: float = math.inf  # monotonic seconds: when the engine had it
+    confirmed: Set[str] = field(default_factory=set)  # by the engine, of `left`
+    heard: float = math.inf  # monotonic seconds: when that was last
 
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CONFIRMED_WITHIN = 60.0  # seconds; after that, the engine is given the event again
+QUIET = 5.0  # seconds: how many events the filters made of one is not known, and each is confirmed by itself
 TRIES = 3
 ACKS_EVERY = 0.2  # seconds
 
@@ -1213,7 +1213,7 @@ class Delivery:
             self.acknowledged(await asyncio.to_thread(read_acks, self.spool.done))
             await self._mark()
             found: Remembered = await self.spool.run(remember(time.time(), self.options.spool_keep))
-        except SpoolError as problem:
+        except (SpoolError, OSError) as problem:
             raise SourceError(f"The spool {self.spool.folder} cannot be used: {problem}") from None
         for item in found.waiting:
             self.order.add(item)
@@ -1310,18 +1310,13 @@ class Delivery:
         return True
 
     def _take_off(self, items: Sequence[Waiting]) -> Flight:
-        """What will be waited for: a playbook for what fires, the engine's word for everything."""
-        left: Set[str] = set()
-        if self.playbook:
-            left = {item.uuid for item in items if item.firing}
-        elif self.feedback is not None:
-            left = {item.uuid for item in items}
+        """What will be waited for: a playbook, which has to hear of what is over as well, or the engine's word."""
+        waited = self.playbook or self.feedback is not None
+        left: Set[str] = {item.uuid for item in items} if waited else set()
         flight = Flight(items[0].service, items, left)
         self.flights.update(dict.fromkeys(left, flight))
-        if self.playbook and left:
+        if self.playbook:
             self.slots_used += 1
-        elif self.playbook:
-            self.order.free(flight.service)
         return flight
 
     def _land(self, flight: Flight) -> None:
@@ -1341,7 +1336,7 @@ class Delivery:
             tries = item.tries + tried
             if tries >= TRIES:
                 self.counts["given_up"] += 1
-                logger.error("%s of service %r is given up after %d tries", item.uuid, item.service, tries)
+                logger.error("%s is given up after %d tries", item.uuid, tries)
                 self._finish([item.uuid], LEFT)
             else:
                 self.order.add(replace(item, tries=tries))
@@ -1424,22 +1419,29 @@ class Delivery:
         """Take for ever what the engine confirms: the events, as its filters made them."""
         while True:
             event = await self.feedback.get()
-            if not self.playbook:
-                self.acknowledged(confirmed(event))
+            for uid in () if self.playbook else confirmed(event):
+                flight = self.flights.get(uid)
+                if flight is not None:
+                    flight.confirmed.add(uid)
+                    flight.heard = time.monotonic()
 
     def sweep(self, now: float) -> None:
-        """Give up waiting for what took too long."""
+        """Close what the engine confirmed, and give up waiting for what took too long."""
         most = self.options.slot_timeout if self.playbook else CONFIRMED_WITHIN
         for flight in {id(each): each for each in self.flights.values()}.values():
-            if now - flight.since < most:
+            if flight.left <= flight.confirmed and now - flight.heard >= QUIET and now >= flight.since:
+                self._finish([item.uuid for item in flight.items], DONE)
+                self._land(flight)
+            elif now - flight.since < most:
                 continue
-            if self.playbook:
+            elif self.playbook:
                 self.counts["timed_out"] += 1
-                logger.warning("No playbook reported on service %r within %.0f s", flight.service, most)
+                logger.warning("No playbook reported %s within %.0f s", next(iter(flight.left)), most)
                 self._finish([item.uuid for item in flight.items], LEFT)
                 self._land(flight)
             else:
-                unconfirmed = [item for item in flight.items if item.uuid in flight.left]
+                unconfirmed = [item for item in flight.items if item.uuid in flight.left - flight.confirmed]
+                self._finish(flight.confirmed, DONE)
                 self._land(flight)
                 self._back(unconfirmed, tried=True)
 
