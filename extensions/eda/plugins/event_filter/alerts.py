@@ -516,7 +516,7 @@ def alerted(alert: Any, options: Options, truncated: int) -> Event:
     event["severity"] = plain(_WORD, event["labels"].get("severity"))
     event["release"] = plain(_RELEASE, event["labels"].get("release") or event["labels"].get("version"))
     # that the watchdog fires is news each time: it must not be dropped as a repeat
-    event["meta"]["uuid"] = str(uuid.uuid4()) if watchdog else _uuid(fingerprint, int(begun), status)
+    event["meta"]["uuid"] = _uuid(WATCHDOG, uuid.uuid4()) if watchdog else _uuid(fingerprint, int(begun), status)
     return event
 
 
