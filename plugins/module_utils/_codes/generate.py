@@ -190,7 +190,8 @@ def as_yaml(doc: Mapping[str, object]) -> str:
             return True
 
     def text(dumper: Any, data: str) -> Any:
-        return dumper.represent_scalar("tag:yaml.org,2002:str", data, style="'" if '"' in data else '"')
+        style = "|" if "\n" in data else "'" if '"' in data else '"'
+        return dumper.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
     def mapping(dumper: Any, data: Mapping[str, object]) -> Any:
         node = dumper.represent_mapping("tag:yaml.org,2002:map", data.items())
