@@ -431,12 +431,15 @@ def _deep() -> Iterator[Attack]:
 
 def _encodings() -> Iterator[Attack]:
     good = encoded(ALERTMANAGER)
-    for number, broken in enumerate(
-        (b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf8\x88\x80\x80\x80", b"\x80", b"\xe2\x82")
-    ):
-        for what in (b"team-shop", b"ShopErrors", b'"shop"', b"summary"):
-            changed_bytes = good.replace(what, what[:-1] + broken + what[-1:])
-            yield Attack(f"broken UTF-8 {number} in {what.decode()}", changed_bytes, UNREADABLE)
+    invalid = (b"\xff", b"\xc0\xaf", b"\xf8\x88\x80\x80\x80", b"\x80", b"\xe2\x82")
+    # half of a surrogate pair, which Python's parser of JSON takes in bytes, and no strict reader of UTF-8 does
+    half = b"\xed\xa0\x80"
+    places = {b"team-shop": NEUTRAL, b"ShopErrors": NEUTRAL, b'"shop"': REFUSED, b"summary": NEUTRAL}
+    for what, must in places.items():
+        for number, broken in enumerate(invalid):
+            text = good.replace(what, what[:-1] + broken + what[-1:])
+            yield Attack(f"broken UTF-8 {number} in {what.decode()}", text, UNREADABLE)
+        yield Attack(f"half a pair in {what.decode()}", good.replace(what, what[:-1] + half + what[-1:]), must)
     for number, escape in enumerate((rb"\ud800", rb"\udfff", rb"\ud800\ud800", rb"\u0000", rb"\u202e", rb"\ufeff")):
         for key, must in (("owner", NEUTRAL), ("alertname", NEUTRAL), ("service", REFUSED), ("instance", NEUTRAL)):
             text = encoded(changed(ALERTMANAGER, (*FIRST, "labels", key), "before-ESCAPE-after"))

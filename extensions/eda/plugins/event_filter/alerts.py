@@ -275,7 +275,7 @@ def _sort_of(value: Any) -> str:
     return sorts.get(type(value), "a number" if isinstance(value, (int, float)) else "of another type")
 
 
-def plain(pattern: "re.Pattern[str]", value: Any) -> str:
+def plain(pattern: re.Pattern[str], value: Any) -> str:
     """The value if it is a text that matches, else nothing."""
     return value if isinstance(value, str) and pattern.fullmatch(value) else ""
 
@@ -460,7 +460,7 @@ def _alerts(body: Mapping[str, Any], options: Options) -> List[Event]:
     for alert in alerts[: options.max_alerts]:
         try:
             one = alerted(alert, options, truncated)
-            found.setdefault(one["meta"]["uuid"], one)
+            found.setdefault(f"{one['id']}|{one['status']}", one)
         except Refused as why:
             refused.setdefault(why.sort, refusal(why, alert, 0))["count"] += 1
     left = len(alerts) - options.max_alerts
