@@ -9,6 +9,7 @@ import os
 import tarfile
 import tempfile
 
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.model import RESTARTED
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.options import ARGUMENTS, RELEASES_REQUIRED_IF
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import REQUIRED_IF
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
@@ -16,6 +17,7 @@ from ansible_collections.selfheal.delivery.plugins.plugin_utils._backends import
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import Facts
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._record import RecordedAction, spec_of
 
+RESTARTS = ("releases", "deployment")  # the backends that can
 # what only the copying on the controller needs
 COPYING = ("src", "remote_src")
 
@@ -27,6 +29,10 @@ class ActionModule(RecordedAction):
     REQUIRED_IF = (*REQUIRED_IF, *RELEASES_REQUIRED_IF)
 
     def change(self, options: Facts, given: Facts, task_vars: Facts) -> Facts:
+        if options["state"] == RESTARTED and options["backend"] not in RESTARTS:
+            raise OptionError(
+                f"the backend {options['backend']} has no restart", mend=f"Only {' and '.join(RESTARTS)} have one"
+            )
         if options["backend"] != "releases":
             return changed(self, options, given, task_vars)
         if options["share"] < 100:

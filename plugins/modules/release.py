@@ -78,8 +78,10 @@ options:
       - V(known_good) goes back to O(to), or to the newest known good release that is neither current nor bad.
         Nothing is done when a known good release is current that was not brought by O(rollout).
       - V(promoted) marks the current release, which must be O(release), as known good, and removes old releases.
+      - V(restarted) restarts what runs, and waits until it is healthy. Each run does it again. Only with
+        O(backend=releases) and O(backend=deployment).
     type: str
-    choices: [deployed, known_good, promoted]
+    choices: [deployed, known_good, promoted, restarted]
     default: deployed
   src:
     description:

@@ -20,6 +20,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._errors import (
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision import (
     PERSON,
     PROMOTE,
+    RESTART,
     ROLLBACK,
     ROLLOUT,
     Request,
@@ -141,7 +142,7 @@ class RecordedAction(ControllerAction):
 
 
 # what a single change is, by the state that its task wants
-_WISHED = {"deployed": ROLLOUT, "promoted": PROMOTE, "known_good": ROLLBACK}
+_WISHED = {"deployed": ROLLOUT, "promoted": PROMOTE, "known_good": ROLLBACK, "restarted": RESTART}
 
 
 @contextmanager

@@ -17,6 +17,7 @@ DEPLOYED = "deployed"
 KNOWN_GOOD = "known_good"
 PROMOTED = "promoted"
 STATES = (DEPLOYED, KNOWN_GOOD, PROMOTED)
+RESTARTED = "restarted"  # the same release, which only some backends can do
 
 # the journal's phases: what may have happened is always at least what the phase says
 SWITCHING = "switching"

@@ -13,11 +13,11 @@ from .._errors import OptionError, PlaceError
 from . import plan
 from .durable import Checkpoint, nowhere
 from .health import Health, checked_url
-from .model import KNOWN_GOOD, PROMOTED, Outcome, number, text
+from .model import KNOWN_GOOD, PROMOTED, RESTARTED, STATES, Outcome, number, text
 from .place import Changes, Hands, Layout, NoHands
 from .releases import ReleasesBackend
 from .service import Restart, argv_of, service_argv
-from .wishes import CONTROLLER, DISPATCH, WISHES, Spec, deploy_of, promote_of, rollback_of
+from .wishes import CONTROLLER, DISPATCH, WISHES, Spec, deploy_of, promote_of, rollback_of, whole
 
 _RESTART: Spec = {
     "command": {"type": "raw"},
@@ -37,6 +37,7 @@ ARGUMENTS: Spec = {
     **CONTROLLER,
     **WISHES,
     **DISPATCH,
+    "state": {**WISHES["state"], "choices": [*STATES, RESTARTED]},
     "path": {"type": "path"},
     "src": {"type": "path"},
     "remote_src": {"type": "bool", "default": False},
@@ -78,6 +79,8 @@ def change(params: Mapping[str, object], *, dry: bool, checkpoint: Checkpoint = 
         return backend.rollback(rollback_of(params))
     if state == PROMOTED:
         return backend.promote(promote_of(params))
+    if state == RESTARTED:
+        return backend.restart(whole(params.get("token")))
     wish = deploy_of(params)
     return backend.deploy(replace(wish, src=text(params, "src"), shared=_words(params.get("shared"), "shared")))
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from .._errors import DeliveryError, PlaceError
+from .._errors import DeliveryError, OptionError, PlaceError
 from . import content, plan
 from .model import (
     CHECKING,
@@ -90,6 +90,19 @@ class ReleasesBackend:
                 run.change(journal)
             elif seen.journal and not seen.journal.settled and seen.current:
                 run.change(replace(seen.journal.about(seen.current), at=self._clock(), problem=""))
+            return run.outcome()
+
+    def restart(self, token: Optional[int] = None) -> Outcome:
+        """Restart what runs, and see that it is healthy. Asked again, it is done again."""
+        with self._run(None, "restarting", token) as run:
+            seen = run.seen
+            if seen.current is None:
+                raise PlaceError(f"nothing runs in {self._layout.root}, so there is nothing to restart")
+            if not self._hands.restarts:
+                raise OptionError("nobody says how to restart it", mend="Set restart in the policy")
+            fresh = Journal(DEPLOYED, None, seen.current, RESTARTING, self._clock(), "", token)
+            story = seen.journal.about(seen.current) if seen.journal else fresh
+            run.change(replace(story, at=self._clock(), problem=""))
             return run.outcome()
 
     def mark_good(self, wish: Promote) -> Outcome:

@@ -523,3 +523,31 @@ def test_protocol_is_kept(place: Place) -> None:
     backend: Backend = ReleasesBackend(Layout(str(place.path)), NoHands())
     assert backend.deploy(Deploy("1.0")).current == "1.0"
     assert backend.current() is None
+
+
+def test_a_restart_is_done_each_time_and_leaves_the_story_as_it_is(place: Place) -> None:
+    place.good("1.0")
+    place.deploy("2.0", rollout="r2", token=7)
+    (place.path / "running").write_text("nothing")
+    done = place.do(state="restarted", token=8)
+    assert (done.current, done.before, done.actions) == ("2.0", "1.0", ("restarted 2.0",))
+    assert place.running() == "2.0" and place.look()["token"] == 8
+    assert place.do(state="restarted").actions == ("restarted 2.0",)
+    assert place.do(dry=True, state="restarted").changed
+    with pytest.raises(FencedError):
+        place.do(state="restarted", token=7)
+    # what an undo of its rollout goes by is still there
+    assert place.back(undo=True, rollout="r2").current == "1.0"
+    assert place.do(state="restarted").actions == ("restarted 1.0",)
+
+
+def test_a_restart_that_fails_is_told_and_one_that_nobody_can_do_is_refused(place: Place) -> None:
+    with pytest.raises(PlaceError, match="is not a folder"):
+        place.do(state="restarted")
+    place.good("1.0")
+    with pytest.raises(OptionError, match="nobody says how to restart it"):
+        place.do(state="restarted", restart=None)
+    with pytest.raises(PlaceError, match=r"restart of release 1\.0 failed"):
+        place.do(state="restarted", restart={"command": "/bin/false", "timeout": 5.0})
+    assert not place.look()["settled"]
+    assert place.do(release="1.0").actions == ("restarted 1.0",)

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence
 from ..._errors import OptionError
 from .. import plan
 from ..durable import Checkpoint, nowhere
-from ..model import STATES, Backend, number, text
+from ..model import RESTARTED, STATES, Backend, number, text
 from ..wishes import CONTROLLER, WISHES, Spec, fulfilled, rollback_of, whole
 from .api import Api
 from .backend import DeploymentBackend
@@ -28,7 +28,7 @@ from .workload_steps import How, Steps
 
 Object = Mapping[str, Any]
 
-PAUSED, RESUMED, RESTARTED = "paused", "resumed", "restarted"
+PAUSED, RESUMED = "paused", "resumed"
 
 TARGET: Spec = {
     "namespace": {"type": "str", "required": True},
