@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # Every target does its own set-up: a locked virtual environment under the user's cache, and the tree that Ansible wants
-# around a checkout. Needed beforehand: make, and Python 3.11 (for all of `make test` also git, Java 17, 3.12, 3.13, 3.9).
+# around a checkout. Needed beforehand: make, and Python 3.11 (all of `make test`: also git, Java 17, 3.12, 3.13, 3.9).
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test tools lint format unit integration sanity artifact testbed bench lock clean
