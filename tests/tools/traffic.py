@@ -139,14 +139,18 @@ class Exporter:
 
 
 @contextmanager
-def prometheus(folder: Path, targets: List[str], port: int | None = None) -> Iterator[str]:
-    """A real Prometheus with its data in `folder` that scrapes `targets` ("127.0.0.1:1234") twice a second; its URL."""
+def prometheus(folder: Path, targets: List[str], port: int | None = None, *, more: str = "") -> Iterator[str]:
+    """A real Prometheus with its data in `folder` that scrapes `targets` ("127.0.0.1:1234") twice a second; its URL.
+
+    `more` are further lines of its configuration.
+    """
     port = free_ports(1)[0] if port is None else port
     folder.mkdir(parents=True, exist_ok=True)
     scrapes = ", ".join(f"'{target}'" for target in targets)
     (folder / "prometheus.yml").write_text(
         "global: {scrape_interval: 500ms, scrape_timeout: 400ms}\n"
         f"scrape_configs: [{{job_name: pods, honor_labels: true, static_configs: [{{targets: [{scrapes}]}}]}}]\n"
+        f"{more}"
     )
     command: List[str | Path] = [go_tool("prometheus"), f"--config.file={folder}/prometheus.yml", "--log.level=warn"]
     command += [f"--storage.tsdb.path={folder}/tsdb", f"--web.listen-address=127.0.0.1:{port}"]
@@ -181,8 +185,11 @@ def traffic(
     rps: float = 50,
     route: str | None = None,
     seed: int = 0,
+    more: str = "",
 ) -> Iterator[str]:
-    """An `Exporter` and a Prometheus that scrapes it; yields the Prometheus' URL. The arguments are the exporter's.
+    """An `Exporter` and a Prometheus that scrapes it; yields the Prometheus' URL.
+
+    The arguments are the exporter's; `more` are further lines of Prometheus' configuration.
 
     >>> with traffic(cluster, namespace, "shop", rates={"2.0.0": 0.05}, rps=200) as url: ...
     """
@@ -194,7 +201,7 @@ def traffic(
     drawing.start()
     try:
         folder = cluster.folder / f"prometheus-{namespace}"
-        with prometheus(folder, [f"127.0.0.1:{server.server_address[1]}"]) as url:
+        with prometheus(folder, [f"127.0.0.1:{server.server_address[1]}"], more=more) as url:
             yield url
     finally:
         done.set()

@@ -1,0 +1,217 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real ansible-rulebook, a real Alertmanager, and a Prometheus that has rules, as children of a test."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import signal
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, Sequence
+
+import requests
+import yaml
+from child import Child, ChildFailed, free_ports
+from go_tool import go_tool
+
+STOPS_WITHIN = 30.0  # seconds
+# of one machine, never through a proxy
+HERE = {"http": "", "https": ""}
+
+
+class Rulebook:
+    """One ansible-rulebook in `folder`. Its source shows a bearer token, has a spool, and can be killed and restarted.
+
+    `rulebook` is a file or the name of one in a collection; `variables` come before those that are given here. With
+    `persistence`, what the engine knows outlives it, in a database of H2.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        env: Mapping[str, str],
+        rulebook: str = "selfheal.delivery.alert_rollback",
+        *,
+        inventory: Path,
+        variables: Mapping[str, object] | None = None,
+        persistence: bool = False,
+        arguments: Sequence[str] = (),
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.token, self.port = folder, secrets.token_hex(16), free_ports(1)[0]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.token_file, self.spool = folder / "token", folder / "spool"
+        self.token_file.touch(0o600)
+        self.token_file.write_text(self.token)
+        self.env = {**env, "SELFHEAL_TOKEN": self.token, "HOME": str(folder), "TMPDIR": str(folder / "tmp")}
+        (folder / "tmp").mkdir(exist_ok=True)
+        given: Dict[str, object] = {"selfheal_port": self.port, "selfheal_token_file": str(self.token_file)}
+        given.update(selfheal_spool=str(self.spool), SELFHEAL_TOKEN=self.token, **(variables or {}))
+        words = ["--rulebook", rulebook, "--inventory", str(inventory), "--vars", "vars.yml", *arguments]
+        if persistence:
+            given["drools_db_file_path"] = str(folder / "engine")
+            words += ["--persistence-id", "1", "--id", "1"]
+        (folder / "vars.yml").write_text(json.dumps(given))
+        self.command = ["ansible-rulebook", *words]
+        self.child: Child | None = None
+
+    def start(self, timeout: float = 60) -> None:
+        """Start it, or start it again, and wait until it takes alerts; raises ChildFailed with its last lines."""
+        if self.child is None:
+            self.child = Child("rulebook", self.command, self.folder, self.env)
+        else:
+            self.child.start()
+        self.child.wait_ready(self._ready, timeout)
+
+    def _ready(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/readyz", timeout=2, proxies=HERE).status_code != 503
+        except requests.RequestException:
+            return False
+
+    def kill(self) -> None:
+        """`kill -9`; the playbooks that it runs are left to themselves."""
+        if self.child is not None:
+            self.child.kill()
+
+    def stop(self) -> None:
+        """As a service manager does, and at once where that takes too long."""
+        if self.child is None or self.child.process.poll() is not None:
+            return
+        self.child.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOPS_WITHIN
+        while self.child.process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.child.kill()
+
+    @property
+    def log(self) -> str:
+        return self.child.log.read_text(errors="replace") if self.child is not None else ""
+
+    @property
+    def pid(self) -> int:
+        assert self.child is not None
+        return self.child.process.pid
+
+    def rss(self) -> int:
+        """Memory of the process itself that is in use, in bytes; without that of the playbooks."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+        return int(line.split()[1]) * 1024
+
+    def post(self, body: Mapping[str, Any], *, token: str | None = None, path: str = "/alerts") -> int:
+        """The status that a body is answered with."""
+        shown = {"Authorization": f"Bearer {self.token if token is None else token}"}
+        return requests.post(f"{self.url}{path}", json=body, headers=shown, timeout=30, proxies=HERE).status_code
+
+    def metrics(self) -> Dict[str, float]:
+        """What the source says about itself: `alerts_total{outcome="done"}` -> 3.0."""
+        text = requests.get(f"{self.url}/metrics", timeout=10, proxies=HERE).text
+        lines = [line.removeprefix("selfheal_events_") for line in text.splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+    def count(self, what: str, outcome: str) -> int:
+        """How many `alerts` or `requests` had this outcome since it was started."""
+        return int(self.metrics()[f'{what}_total{{outcome="{outcome}"}}'])
+
+    def idle(self) -> bool:
+        """Is everything that was taken done?"""
+        now = self.metrics()
+        return not now["queue_length"] and not now["in_flight"] and not now["slots_in_use"]
+
+    def wait_idle(self, timeout: float = 120) -> None:
+        self.wait(self.idle, "everything is done", timeout)
+
+    def wait(self, holds: Any, what: str, timeout: float = 120) -> None:
+        """Until `holds()`; fails with the last lines of the log."""
+        deadline = time.monotonic() + timeout
+        while not holds():
+            assert self.child is not None
+            if self.child.process.poll() is not None:
+                raise ChildFailed(f"ansible-rulebook ended, and {what} never came:\n{self.child.last_lines(40)}")
+            assert time.monotonic() < deadline, f"{what} never came in {timeout:g} s:\n{self.child.last_lines(60)}"
+            time.sleep(0.1)
+
+
+@contextmanager
+def rulebook(*given: Any, **more: Any) -> Iterator[Rulebook]:
+    """One that runs until the end of the block; the arguments are those of `Rulebook`."""
+    one = Rulebook(*given, **more)
+    try:
+        one.start()
+        yield one
+    finally:
+        one.stop()
+
+
+def alert(name: str, service: str, began: float, *, status: str = "firing", **labels: str) -> Dict[str, Any]:
+    """One alert as Alertmanager posts it; the same name, service and labels have the same fingerprint."""
+    named = {"alertname": name, "service": service, **labels}
+    ident = fingerprint(json.dumps(named, sort_keys=True))
+    ends = "0001-01-01T00:00:00Z" if status == "firing" else rfc3339(time.time())
+    times = {"startsAt": rfc3339(began), "endsAt": ends}
+    return {"status": status, "labels": named, "annotations": {}, "generatorURL": "", "fingerprint": ident, **times}
+
+
+def notification(alerts: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
+    """The body of one POST of Alertmanager."""
+    firing = any(one["status"] == "firing" for one in alerts)
+    fixed = {"version": "4", "groupKey": "{}:{}", "truncatedAlerts": 0, "receiver": "selfheal", "externalURL": ""}
+    common = {"groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}}
+    return {**fixed, **common, "status": "firing" if firing else "resolved", "alerts": list(alerts)}
+
+
+def fingerprint(text: str) -> str:
+    """Sixteen hexadecimal digits (FNV-1a, as Alertmanager has it)."""
+    found = 0xCBF29CE484222325
+    for byte in text.encode():
+        found = ((found ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
+    return f"{found:016x}"
+
+
+def rfc3339(epoch: float) -> str:
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(epoch))
+    return f"{whole}.{int(epoch % 1 * 1000):03d}Z"
+
+
+@contextmanager
+def alertmanager(folder: Path, target: str, token_file: Path, port: int | None = None) -> Iterator[str]:
+    """A real Alertmanager that posts to `target` with the bearer token, one group for each service; yields its URL."""
+    port = free_ports(1)[0] if port is None else port
+    folder.mkdir(parents=True, exist_ok=True)
+    shows = {"authorization": {"type": "Bearer", "credentials_file": str(token_file)}}
+    hook = {"url": target, "send_resolved": True, "http_config": shows}
+    route = {"receiver": "selfheal", "group_by": ["service"]}
+    # nothing here waits longer than it must
+    route.update(group_wait="0s", group_interval="1s", repeat_interval="5s")  # type: ignore[call-overload]
+    config = {"route": route, "receivers": [{"name": "selfheal", "webhook_configs": [hook]}]}
+    (folder / "alertmanager.yml").write_text(yaml.safe_dump(config))
+    command: List[str | Path] = [go_tool("alertmanager"), "--config.file=alertmanager.yml", "--storage.path=data"]
+    command += [f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address="]
+    server = Child("alertmanager", command, folder)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        server.wait_ready(lambda: _answers(f"{url}/-/ready"))
+        yield url
+    finally:
+        server.kill()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=1, proxies=HERE).ok
+    except requests.RequestException:
+        return False
+
+
+def alerting(folder: Path, rules: Sequence[Mapping[str, Any]], alertmanager_url: str) -> str:
+    """The lines of prometheus.yml by which it evaluates alerting rules, and tells this Alertmanager."""
+    folder.mkdir(parents=True, exist_ok=True)
+    groups = [{"name": "test", "interval": "500ms", "rules": list(rules)}]
+    (folder / "rules.yml").write_text(yaml.safe_dump({"groups": groups}))
+    target = alertmanager_url.removeprefix("http://")
+    managers = {"alertmanagers": [{"static_configs": [{"targets": [target]}]}]}
+    return yaml.safe_dump({"rule_files": [str(folder / "rules.yml")], "alerting": managers})
