@@ -99,7 +99,8 @@ options:
       - When an alert is done. With V(engine), once the engine has it; with C(feedback=true) and C(--persistence-id),
         once the engine has confirmed it.
       - With V(playbook), once there is an empty file C(done/UUID) in O(spool) for each UUID that the event names in
-        C(meta.selfheal.ack). Until then no other event of that service is emitted, and at most O(slots) of all.
+        C(meta.selfheal.ack), also of what resolves. Until then no other event of that service is emitted, and at most
+        O(slots) of all.
     type: str
     choices: [engine, playbook]
     default: engine
@@ -1210,7 +1211,7 @@ class Delivery:
     async def start(self) -> None:
         """Take up what an earlier run left; SourceError when the spool cannot be read."""
         try:
-            self.acknowledged(await asyncio.to_thread(read_acks, self.spool.done))
+            self._reported(await asyncio.to_thread(read_acks, self.spool.done))
             await self._mark()
             found: Remembered = await self.spool.run(remember(time.time(), self.options.spool_keep))
         except (SpoolError, OSError) as problem:
@@ -1294,7 +1295,7 @@ class Delivery:
 
     def _composed(self, items: Sequence[Waiting], rows: Sequence[Tuple[int, str, str]]) -> Dict[str, Any]:
         bodies = [json.loads(text) for seq, group, text in rows]
-        groups = {group: seq for seq, group, text in rows}  # the last alert of each
+        groups = {group: seq for seq, group, text in sorted(rows)}  # the number of the last alert of each
         around = [json.loads(group) for group in sorted(groups, key=lambda each: groups[each])]
         payload = bodies[0] if items[0].alone else merged([each["fields"] for each in around], bodies)
         return self._event(payload, around[-1]["caller"], [item.uuid for item in items])
@@ -1401,8 +1402,8 @@ class Delivery:
         self.counts["done"] += sum(state == DONE for state in finished.values())
         read = self.acks.intersection(finished)
         if read:
-            self.acks -= read
             await asyncio.to_thread(remove_acks, self.spool.done, read)
+            self.acks -= read
 
     async def watch_acks(self) -> None:
         """Read for ever what playbooks report."""
@@ -1413,7 +1414,13 @@ class Delivery:
             except OSError as problem:
                 logger.error("%s cannot be read: %s", self.spool.done, problem.strerror)
                 continue
-            self.acknowledged(name for name in names if name not in self.acks)
+            self._reported(names)
+
+    def _reported(self, names: Iterable[str]) -> None:
+        """Files in `done`, which are removed when what they say is on disk."""
+        new = [name for name in names if name not in self.acks]
+        self.acks.update(new)
+        self.acknowledged(new)
 
     async def watch_feedback(self) -> None:
         """Take for ever what the engine confirms: the events, as its filters made them."""
@@ -1456,6 +1463,8 @@ def remove_acks(folder: str, names: Iterable[str]) -> None:
     for name in names:
         try:
             os.unlink(os.path.join(folder, name))
+        except FileNotFoundError:
+            pass
         except OSError as problem:
             logger.warning("%s in %s cannot be removed: %s", name, folder, problem.strerror)
 
