@@ -10,7 +10,7 @@ import signal
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence
 
 import requests
 import yaml
@@ -125,7 +125,7 @@ class Rulebook:
     def wait_idle(self, timeout: float = 120) -> None:
         self.wait(self.idle, "everything is done", timeout)
 
-    def wait(self, holds: Any, what: str, timeout: float = 120) -> None:
+    def wait(self, holds: Callable[[], object], what: str, timeout: float = 120) -> None:
         """Until `holds()`; fails with the last lines of the log."""
         deadline = time.monotonic() + timeout
         while not holds():
@@ -160,7 +160,7 @@ def notification(alerts: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
     """The body of one POST of Alertmanager."""
     firing = any(one["status"] == "firing" for one in alerts)
     fixed = {"version": "4", "groupKey": "{}:{}", "truncatedAlerts": 0, "receiver": "selfheal", "externalURL": ""}
-    common = {"groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}}
+    common: Dict[str, Any] = {"groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}}
     return {**fixed, **common, "status": "firing" if firing else "resolved", "alerts": list(alerts)}
 
 
@@ -184,9 +184,9 @@ def alertmanager(folder: Path, target: str, token_file: Path, port: int | None =
     folder.mkdir(parents=True, exist_ok=True)
     shows = {"authorization": {"type": "Bearer", "credentials_file": str(token_file)}}
     hook = {"url": target, "send_resolved": True, "http_config": shows}
-    route = {"receiver": "selfheal", "group_by": ["service"]}
     # nothing here waits longer than it must
-    route.update(group_wait="0s", group_interval="1s", repeat_interval="5s")  # type: ignore[call-overload]
+    quick = {"group_wait": "0s", "group_interval": "1s", "repeat_interval": "5s"}
+    route = {"receiver": "selfheal", "group_by": ["service"], **quick}
     config = {"route": route, "receivers": [{"name": "selfheal", "webhook_configs": [hook]}]}
     (folder / "alertmanager.yml").write_text(yaml.safe_dump(config))
     command: List[str | Path] = [go_tool("alertmanager"), "--config.file=alertmanager.yml", "--storage.path=data"]

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 from child import free_ports
-from rulebook import Rulebook, alertmanager, alerting, rulebook
+from rulebook import Rulebook, alerting, alertmanager, rulebook
 from shops import Shop
 from tell_servers import Hook, hook
 from traffic import prometheus
