@@ -55,7 +55,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Way:
-    """All that belongs into Alertmanager's configuration, as data."""
+    """All that belongs into Alertmanager's configuration, as data. After the routes, one has to take every alert."""
 
     routes: List[Doc]
     receivers: List[Doc]
@@ -200,6 +200,8 @@ def configuration(made: Way, config: Mapping[str, object]) -> str:
     routes = route.get("routes") or []
     if not isinstance(routes, list):
         raise OptionError(f"route.routes of config is {kind_of(routes)}", mend="Write it as a list")
-    whole["route"] = {**route, "routes": [*made.routes, *routes]}
+    # a child that matched hides the root's own receiver, whatever it continues to: what was the root comes last
+    rest = {"receiver": route.get("receiver"), "routes": routes}
+    whole["route"] = {**route, "routes": [*made.routes, rest]}
     whole["receivers"] = [*receivers, *made.receivers]
     return MADE + as_yaml(whole)

@@ -124,7 +124,10 @@ def test_the_rest_of_the_configuration_stays() -> None:
         "templates": ["*.tmpl"],
     }
     whole = yaml.safe_load(configuration(made, config))
-    assert whole["route"] == {**config["route"], "routes": [*made.routes, {"receiver": "db"}]}  # type: ignore[dict-item]
+    assert whole["route"] == {
+        **config["route"],
+        "routes": [*made.routes, {"receiver": "on-call", "routes": [{"receiver": "db"}]}],
+    }  # type: ignore[dict-item]
     assert whole["receivers"] == [{"name": "on-call"}, {"name": "db"}, *made.receivers]
     assert {key: whole[key] for key in ("global", "templates")} == {key: config[key] for key in ("global", "templates")}
     assert yaml.safe_load(configuration(made, NOBODY))["route"]["receiver"] == "nobody"
