@@ -173,6 +173,6 @@ def test_ten_thousand_alerts_in_little_time() -> None:
 
 
 def test_fuzzed_bodies() -> None:
-    """`make`'s tests take some thousands; `SELFHEAL_FUZZ=100000 pytest tests/unit/eda/test_alerts_attacks.py` takes more."""
+    """SELFHEAL_FUZZ says how many, such as 100000; each thousand takes about a fifth of a second."""
     kinds = fuzz(BODIES)
     assert set(kinds) == {"alert", "error_code", "call", "watchdog", "refused"}

@@ -34,7 +34,7 @@ description:
   - It also understands a call, such as C({"type":"selfheal.call","name":"ci","service":"shop","id":"1"}), and an error
     code from a log pipeline, such as C({"type":"selfheal.error_code","error_code":"SHOP-CART-001","service":"shop"})
     with the fields of a log line as the page on error codes has them. See O(calls).
-  - What cannot be taken becomes an event of kind V(refused) with a RV(ignore:reason). The filter never raises. Refusals
+  - What cannot be taken becomes an event of kind V(refused) with a C(reason). The filter never raises. Refusals
     of one sort are one event with their number in C(count).
   - The keys of an event are C(kind) (V(alert), V(error_code), V(call), V(watchdog), V(refused)), C(status) (V(firing),
     V(resolved)), C(service), C(environment), C(name), C(id), C(at), C(until), C(severity), C(release), C(labels),
