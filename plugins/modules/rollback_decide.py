@@ -1,0 +1,146 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the action plugin of the same name, which runs on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rollback_decide
+short_description: Find out all that a rollback depends on, and ask the guard, in one task
+description:
+  - What role P(selfheal.delivery.rollback#role) does before anything changes. Looks for what an earlier run left
+    unfinished, pins what each place goes back to, asks the service's own gates whether it is bad, and asks the guard,
+    which writes down the intent together with its yes.
+  - It is M(selfheal.delivery.rollout) with C(state=due), M(selfheal.delivery.rollback_plan),
+    M(selfheal.delivery.canary_bake) with C(phase=confirm) and M(selfheal.delivery.guard) with C(command=acquire), one
+    after the other. A task takes longer to begin than most of these take, and going back waits for all of them.
+  - Where something else comes first, it asks nobody, and says so in RV(first).
+  - Delegate it to the host that takes the measurements. All else is done on the controller wherever it is delegated to.
+version_added: 1.0.0
+author:
+  - selfheal.delivery contributors (@selfheal-delivery)
+extends_documentation_fragment:
+  - action_common_attributes
+  - action_common_attributes.actiongroups
+  - action_common_attributes.flow
+  - selfheal.delivery.attributes.play
+  - selfheal.delivery.fleet
+  - selfheal.delivery.fleet.plan
+  - selfheal.delivery.ledger
+attributes:
+  action_group:
+    membership: [selfheal.delivery.all]
+  check_mode:
+    support: full
+    details:
+      - Everything is asked and checked, and nothing is recorded.
+  idempotent:
+    support: partial
+    details:
+      - Each answer of the guard is recorded, and a trigger is acted on once.
+options:
+  policy:
+    description: The service's policy, as it stands in C(delivery_services), with its gates.
+    type: dict
+    required: true
+  guard:
+    description: The guard's policy, as O(selfheal.delivery.guard#module:guard) takes it.
+    type: dict
+    default: {}
+  trigger:
+    description: Why we look, as O(selfheal.delivery.guard#module:trigger) takes it. By default a person.
+    type: raw
+    default: {}
+  release:
+    description: The release to leave, as O(selfheal.delivery.rollback_plan#module:release).
+    type: str
+    default: ""
+  reason:
+    description: Why, in one sentence. A person has to give one; for another trigger it is its name.
+    type: str
+    default: ""
+  batches:
+    description: How many places go back at once, as O(selfheal.delivery.rollback_plan#module:batches).
+    type: list
+    elements: raw
+    default: ["100%"]
+  confirm:
+    description: Ask the gates first. Only a person may switch it off; other triggers are asked about in any case.
+    type: bool
+    default: true
+  confirm_window:
+    description: How many seconds back a source that remembers is asked.
+    type: float
+    default: 120.0
+  code:
+    description:
+      - What was found out about the error code that O(trigger) names. C(blamed) says whether it may be held against the
+        release, V(yes), V(no) or V(unknown), and C(evidence) is kept with the decision.
+      - A trigger of kind V(error_code) needs it. Without it, it is what comes RV(first).
+    type: dict
+    default: {}
+  approved:
+    description: The id of a recommendation that a person has approved, to act on it.
+    type: str
+    default: ""
+  services:
+    description: How many services there are.
+    type: int
+    default: 0
+  alarming:
+    description: How many services alarm at this moment, by a source that was asked.
+    type: int
+    default: 0
+  settled:
+    description: What an earlier run left unfinished has been settled as far as it can be.
+    type: bool
+    default: false
+  lease_ttl:
+    description: How many seconds the lease on the service outlives the last sign of this controller.
+    type: float
+    default: 60.0
+seealso:
+  - module: selfheal.delivery.rollback_plan
+  - module: selfheal.delivery.guard
+"""
+
+EXAMPLES = r"""
+- name: May it go back, and where to?
+  selfheal.delivery.rollback_decide:
+    service: production/shop
+    group: shop
+    states: "{{ dict(groups.shop | zip(groups.shop | map('extract', hostvars, 'shop_state'))) }}"
+    policy: "{{ delivery_services.shop }}"
+    reason: Support sees empty baskets
+  run_once: true
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+first:
+  description:
+    - What has to come before anybody is asked. V(settle) is what an earlier run left unfinished, and V(code) what
+      O(code) says. Else nothing.
+  returned: success
+  type: str
+  sample: ""
+plan:
+  description: What M(selfheal.delivery.rollback_plan) returns.
+  returned: when nothing has to be settled first
+  type: dict
+confirmed:
+  description: What the gates said, as M(selfheal.delivery.canary_bake) returns it. Empty when they were not asked.
+  returned: when the guard was asked
+  type: dict
+allowed:
+  description: Whether it may go back. This and all else is what M(selfheal.delivery.guard) returns.
+  returned: when the guard was asked
+  type: bool
+  sample: true
+msg:
+  description: The guard's answer, or the plan where it was not asked, or what is wrong.
+  returned: always
+  type: str
+  sample: "production/shop: rollback is allowed."
+"""
