@@ -189,29 +189,43 @@ def test_the_watchdog_needs_no_service() -> None:
     assert one({**FIRING, "alerts": [alert]}, watchdog="DeadMansSwitch")["kind"] == "refused"
 
 
-def test_one_event_for_each_service_environment_and_status() -> None:
-    firing = with_labels(
-        {"service": "shop", "alertname": "Slow"},
+def test_what_says_the_same_of_a_service_is_one_event() -> None:
+    errors = {"service": "shop", "alertname": "Errors", "version": "1.4.2"}
+    body = with_labels(
+        {**errors, "instance": "a"},
+        {**errors, "instance": "b"},
         {"service": "bank"},
-        {"service": "shop", "alertname": "Errors"},
-        {"service": "shop", "alertname": "Errors", "environment": "test"},
+        {**errors, "alertname": "Slow"},
+        {**errors, "version": "1.4.1"},
+        {**errors, "environment": "test"},
+        {"service": "shop", "error_code": "SHOP-CART-001"},
         {},
     )
-    firing["alerts"][0]["startsAt"] = "2026-11-21T18:59:00Z"
-    firing["alerts"].append({**RESOLVED["alerts"][0], "labels": {"alertname": "Queue", "service": "shop"}})
-    shop, bank, test, resolved, refused = made(firing, one_event_per="service")
-    assert (shop["name"], shop["count"], shop["others"]) == ("Errors", 2, ["Slow"])
-    assert (bank["service"], bank["count"]) == ("bank", 1)
-    assert (test["environment"], resolved["status"], refused["kind"]) == ("test", "resolved", "refused")
-    assert bank["alarming"] == 2
+    body["alerts"][0]["startsAt"] = "2026-11-21T18:59:00Z"
+    body["alerts"].insert(0, {**RESOLVED["alerts"][0], "labels": errors})
+    events = made(body, one_event_per="service")
+    assert [(event["service"], event["name"], event["release"], event["count"]) for event in events] == [
+        ("shop", "Errors", "1.4.2", 2),
+        ("bank", "Errors", "", 1),
+        ("shop", "Slow", "1.4.2", 1),
+        ("shop", "Errors", "1.4.1", 1),
+        ("shop", "Errors", "1.4.2", 1),
+        ("shop", "SHOP-CART-001", "", 1),
+        ("shop", "Errors", "1.4.2", 1),
+        ("", "", "", 1),
+    ]
+    first, resolved, refused = events[0], events[6], events[7]
+    assert first["id"].startswith("0000000000000001-")  # it began before the other
+    assert first["others"] == ["SHOP-CART-001", "Slow"] and first["alarming"] == 2
+    assert (events[4]["environment"], resolved["status"], refused["kind"]) == ("test", "resolved", "refused")
 
 
-def test_a_services_event_is_news_when_another_alert_joins() -> None:
+def test_an_event_is_news_when_another_instance_joins() -> None:
     alone = with_labels({"service": "shop"})
-    both = with_labels({"service": "shop"}, {"service": "shop", "alertname": "Slow"})
+    both = with_labels({"service": "shop"}, {"service": "shop", "instance": "b"})
     turned = {**both, "alerts": both["alerts"][::-1]}
     first, second, third = (one(body, one_event_per="service") for body in (alone, both, turned))
-    assert first["id"] == second["id"] and second == third
+    assert first["id"] == second["id"] and (second["id"], second["meta"]) == (third["id"], third["meta"])
     assert first["meta"]["uuid"] != second["meta"]["uuid"]
     assert first["meta"]["uuid"] == one(alone)["meta"]["uuid"]
 

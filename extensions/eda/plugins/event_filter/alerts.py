@@ -16,7 +16,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import islice
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 DOCUMENTATION = r"""
 ---
@@ -85,8 +85,9 @@ options:
   one_event_per:
     description:
       - With V(alert), each alert is an event.
-      - With V(service), the alerts of a payload that have the same service, environment and status are one event about
-        the one that began first, with the number of them in C(count) and the other names in C(others).
+      - With V(service), the alerts of a payload that say the same of a service are one event, about the one that began
+        first, with the number of them in C(count), such as one alert of many instances. Those of another name, release,
+        environment or status remain events of their own, since it is decided by name and release what is done.
     type: str
     choices: [alert, service]
     default: alert
@@ -149,8 +150,14 @@ EXAMPLES = r"""
 """
 
 # --- kinds of events
-ALERT, ERROR_CODE, CALL, WATCHDOG, REFUSED = "alert", "error_code", "call", "watchdog", "refused"
-FIRING, RESOLVED = "firing", "resolved"
+ALERT = "alert"
+ERROR_CODE = "error_code"
+CALL = "call"
+WATCHDOG = "watchdog"
+REFUSED = "refused"
+
+FIRING = "firing"
+RESOLVED = "resolved"
 
 # --- most that is read of anything, in characters or pieces: the time for a payload is linear in its size
 LONGEST_TEXT = 1000
@@ -562,30 +569,31 @@ def _environment(value: Any) -> str:
 
 
 def _gathered(events: List[Event], options: Options) -> List[Event]:
-    """The events, each with the names of the others about its service; or one of them for each service."""
-    groups: Dict[Tuple[str, ...], List[Event]] = {}
+    """The events, each with the names of the others about its service; or one of those that say the same."""
+    names: Dict[Tuple[str, ...], Set[str]] = {}
     for event in events:
-        key = (event["service"], event["environment"], event["status"])
-        if event["kind"] != WATCHDOG:
-            groups.setdefault(key, []).append(event)
-    for members in groups.values():
-        members.sort(key=lambda event: (event["at"], event["name"], event["id"]))
-        names = sorted({event["name"] for event in members})[: MOST_OTHERS + 1]
-        for event in members:
-            event["others"] = [name for name in names if name != event["name"]][:MOST_OTHERS]
+        names.setdefault(_about(event), set()).add(event["name"])
+    shown = {about: sorted(some)[: MOST_OTHERS + 1] for about, some in names.items()}
+    for event in events:
+        event["others"] = [name for name in shown[_about(event)] if name != event["name"]][:MOST_OTHERS]
     if not options.per_service:
         return events
-    firing_first = sorted(groups.values(), key=lambda members: str(members[0]["status"]))
-    return [*(event for event in events if event["kind"] == WATCHDOG), *(_one(members) for members in firing_first)]
+    groups: Dict[Tuple[str, ...], List[Event]] = {}
+    for event in events:
+        groups.setdefault((*_about(event), event["kind"], event["name"], event["release"]), []).append(event)
+    return sorted((_one(members) for members in groups.values()), key=lambda event: str(event["status"]))
+
+
+def _about(event: Event) -> Tuple[str, str, str]:
+    return event["service"], event["environment"], event["status"]
 
 
 def _one(members: List[Event]) -> Event:
-    """The event of a service, about what began first; it is news whenever its alerts are others than before."""
-    first = members[0]
-    uuids = sorted(event["meta"]["uuid"] for event in members)
+    """The event about what began first; it is news whenever it is about others than before."""
+    first = min(members, key=lambda event: (event["at"], event["id"]))
     first["count"] = len(members)
-    if len(members) > 1:
-        first["meta"]["uuid"] = _uuid(*uuids)
+    if len(members) > 1 and first["kind"] != WATCHDOG:
+        first["meta"]["uuid"] = _uuid(*sorted(event["meta"]["uuid"] for event in members))
     return first
 
 
