@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Callable, Dict, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from ansible_collections.selfheal.delivery.plugins.action.plain_variables import faults
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import LEDGER
@@ -329,7 +329,8 @@ def _why_no_abort(ledger: Ledger, case: Case) -> Optional[str]:
 
 def _first(ledger: Ledger, message: str, at: float) -> bool:
     """Is it the first time within QUIET that this is refused?"""
-    key, told = sha256(message.encode()).hexdigest()[:16], []
+    key = sha256(message.encode()).hexdigest()[:16]
+    told: List[bool] = []
 
     def change(note: Note) -> Note:
         recent = {name: when for name, when in note.items() if isinstance(when, (int, float)) and at - when < QUIET}

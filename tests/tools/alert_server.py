@@ -28,7 +28,8 @@ class Alertmanager:
         self.port = free_ports(1)[0]
         self.url = f"http://127.0.0.1:{self.port}"
         (folder / "am.yml").write_text(yaml.safe_dump(dict(config)))
-        command = [go_tool("alertmanager"), "--config.file=am.yml", f"--storage.path={folder / 'data'}"]
+        command: List[str | Path] = [go_tool("alertmanager"), "--config.file=am.yml"]
+        command.append(f"--storage.path={folder / 'data'}")
         command += [f"--web.listen-address=127.0.0.1:{self.port}", "--cluster.listen-address="]
         self.child = Child("alertmanager", command, folder)
         self.child.wait_ready(self._ready)
@@ -63,7 +64,7 @@ class Alertmanager:
         found: List[Dict[str, Any]] = self._ask("alerts")
         return found
 
-    def event(self, name: str, service: str = "shop", **more: object) -> Dict[str, Any]:
+    def event(self, name: str, service: str = "shop", /, **more: object) -> Dict[str, Any]:
         """What the filter makes of the alert that fires here."""
         deadline = time.monotonic() + 10
         while True:

@@ -25,7 +25,7 @@ _CHUNK = 64 * 1024
 class _NoRedirect(HTTPRedirectHandler):
     """Where to ask is the inventory's to say."""
 
-    def redirect_request(self, *_arguments: object) -> None:  # type: ignore[override]
+    def redirect_request(self, *_arguments: object) -> None:
         return None
 
 
