@@ -20,8 +20,8 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._alerting.route 
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.alert_file import FILE
 from ansible_collections.selfheal.delivery.plugins.module_utils._codes.generate import HEALER
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
-from ansible_collections.selfheal.delivery.plugins.plugin_utils._kept import KeepingAction, seconds
-from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import Facts, plain
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._kept import KeepingAction, seconds, untagged
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import Facts
 
 _ENDPOINT = tuple(field.name for field in fields(Endpoint))
 _DURATIONS = ("group_wait", "group_interval", "repeat_interval", "watchdog_every")
@@ -52,6 +52,7 @@ class ActionModule(KeepingAction):
     }
 
     def act(self, options: Facts, task_vars: Facts) -> Facts:
+        options = untagged(options)
         if options["max_alerts"] < 1:
             raise OptionError("max_alerts is below 1", mend="Name how many alerts one POST may hold, such as 500")
         made = way(
@@ -62,7 +63,7 @@ class ActionModule(KeepingAction):
             receiver=options["receiver"],
             responses=options["responses"],
         )
-        config: Mapping[str, object] = plain(options["config"] or NOBODY)
+        config: Mapping[str, object] = options["config"] or NOBODY
         secret = bool(options["config"])
         kept = self.kept(configuration(made, config), options, task_vars, kind="alertmanager", secret=secret)
         if secret:

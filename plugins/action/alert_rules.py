@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, Dict, List, Mapping, Sequence
 
+from ansible.template import Templar
+
 from ansible_collections.selfheal.delivery.plugins.module_utils._alerting.model import (
     Labels,
     Watched,
@@ -24,8 +26,8 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._codes.catalogue
 from ansible_collections.selfheal.delivery.plugins.module_utils._codes.model import METRIC
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, nearest
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.part import Part
-from ansible_collections.selfheal.delivery.plugins.plugin_utils._kept import KeepingAction, seconds
-from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import Facts, places_of, plain
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._kept import KeepingAction, seconds, untagged
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import Facts, places_of
 
 _WINDOW: Dict[str, Dict[str, Any]] = {
     "long": {"type": "str", "required": True},
@@ -59,8 +61,11 @@ class ActionModule(KeepingAction):
     }
 
     def act(self, options: Facts, task_vars: Facts) -> Facts:
+        options = untagged(options)
         catalogue = load(options["catalogue"]) if options["catalogue"] else None
-        made = rules(_services(options, task_vars), _watching(options), catalogue, options["metric"])
+        made = rules(
+            _services(options, Inventory(task_vars, self._loader)), _watching(options), catalogue, options["metric"]
+        )
         kept = self.kept(made.text, options, task_vars, kind="rules")
         warnings = [*kept.pop("warnings", []), *_doubts(made)]
         told = {**kept, "alerts": made.alerts, "skipped": [asdict(one) for one in made.skipped]}
@@ -72,7 +77,7 @@ def _watching(options: Facts) -> Watching:
     labels = {name: label_name(label) if label else "" for name, label in (options["labels"] or {}).items()}
     return Watching(
         objective=share(Part("the task", {"objective": options["objective"]}, ("objective",)), "objective", 0.0),
-        windows=windows(plain(options["windows"])),
+        windows=windows(options["windows"]),
         hold=durations["for"],
         keep_firing_for=durations["keep_firing_for"],
         silent_for=durations["silent_for"],
@@ -81,44 +86,73 @@ def _watching(options: Facts) -> Watching:
     )
 
 
-def _services(options: Facts, task_vars: Mapping[str, Any]) -> List[Watched]:
+def _services(options: Facts, inventory: Inventory) -> List[Watched]:
     """The services by name, each with its policy as its own first host sees it."""
-    names = [str(name) for name in options["services"]] or _all(task_vars)
+    names = [str(name) for name in options["services"]] or inventory.services()
     for option in ("objectives", "series"):
         for name in options[option]:
             if name not in names:
                 raise OptionError(f"{option} names {name!r}, which is no service{nearest(name, names)}")
-    return [_watched(name, options, task_vars) for name in names]
-
-
-def _watched(name: str, options: Facts, task_vars: Mapping[str, Any]) -> Watched:
-    variables = task_vars["hostvars"][places_of(name, task_vars)[0]]
-    policies = variables.get("delivery_services") or {}
-    if name not in policies:
-        mend = "Give it one, with the same name as its group"
-        raise OptionError(f"delivery_services has no policy of {name!r}{nearest(name, policies)}", mend=mend)
-    return watched(
-        name,
-        plain(policies[name]),
-        environment=str(variables.get("delivery_environment") or ""),
-        objectives=plain(options["objectives"].get(name)),
-        series=plain(options["series"].get(name)),
-    )
-
-
-def _all(task_vars: Mapping[str, Any]) -> Sequence[str]:
-    """Every group of the inventory whose hosts have a policy of its name."""
-    groups, hosts = task_vars.get("groups") or {}, task_vars["hostvars"]
-    found = [
-        str(name)
-        for name, places in groups.items()
-        if name not in ("all", "ungrouped") and places and name in (hosts[places[0]].get("delivery_services") or {})
-    ]
-    if not found:
-        raise OptionError(
-            "no group of the inventory has a policy", mend="Set delivery_services, with the names of inventory groups"
+    return [
+        watched(
+            name,
+            inventory.policy(name),
+            environment=inventory.environment(name),
+            objectives=options["objectives"].get(name),
+            series=options["series"].get(name),
         )
-    return sorted(found)
+        for name in names
+    ]
+
+
+class Inventory:
+    """What the inventory says of services. Each policy is rendered by itself, with the variables of its first host.
+
+    Another's may need variables that this host has not, and `hostvars` would render them all.
+    """
+
+    def __init__(self, task_vars: Mapping[str, Any], loader: Any) -> None:
+        self._task_vars, self._loader = task_vars, loader
+
+    def services(self) -> Sequence[str]:
+        """Every group whose hosts have a policy of its name."""
+        groups = self._task_vars.get("groups") or {}
+        found = [
+            str(name)
+            for name, places in groups.items()
+            if name not in ("all", "ungrouped") and places and name in self._policies(str(places[0]))
+        ]
+        if not found:
+            mend = "Set delivery_services, with the names of inventory groups"
+            raise OptionError("no group of the inventory has a policy", mend=mend)
+        return sorted(found)
+
+    def policy(self, service: str) -> object:
+        host = places_of(service, self._task_vars)[0]
+        policies = self._policies(host)
+        if service not in policies:
+            mend = "Give it one, with the same name as its group"
+            raise OptionError(f"delivery_services has no policy of {service!r}{nearest(service, policies)}", mend=mend)
+        return self._rendered(host, policies[service])
+
+    def environment(self, service: str) -> str:
+        host = places_of(service, self._task_vars)[0]
+        return str(self._rendered(host, self._raw(host).get("delivery_environment")) or "")
+
+    def _policies(self, host: str) -> Mapping[str, Any]:
+        given = self._raw(host).get("delivery_services") or {}
+        policies = self._rendered(host, given) if isinstance(given, str) else given
+        if not isinstance(policies, Mapping):
+            raise OptionError("delivery_services is no mapping", mend="Write it as service: policy")
+        return policies
+
+    def _raw(self, host: str) -> Mapping[str, Any]:
+        raw: Mapping[str, Any] = self._task_vars["hostvars"].raw_get(host)
+        return raw
+
+    def _rendered(self, host: str, value: object) -> Any:
+        variables = {**self._raw(host), "hostvars": self._task_vars["hostvars"]}
+        return Templar(loader=self._loader, variables=variables).template(value)
 
 
 def _doubts(made: Made) -> List[str]:

@@ -26,6 +26,11 @@ class KeepingAction(ControllerAction):
         return result
 
 
+def untagged(options: Facts) -> Facts:
+    """Options of plain types: what writes YAML knows no others, and a number of a play is one of Ansible's own."""
+    return Part("the task", options, tuple(options)).plain()
+
+
 def seconds(options: Facts, *names: str, least: float = 0.0) -> Facts:
     """These options, which are durations as people write them, in seconds."""
     part = Part("the task", {name: options[name] for name in names}, names)

@@ -28,6 +28,7 @@ PURE = (
     ),
     *(f"plugins/module_utils/_guard/{name}.py" for name in ("retention", "rules")),
     "plugins/module_utils/_codes/[glms]*.py",
+    "plugins/module_utils/_alerting/[bmr]*.py",
 )
 IMPURE = {"ansible", "kubernetes", "os", "prometheus_client", "random", "requests", "socket", "subprocess", "time"}
 SPDX = ("SPDX-FileCopyrightText: ", "SPDX-License-Identifier: GPL-3.0-or-later")
