@@ -329,6 +329,10 @@ def _wrong_types() -> Iterator[Attack]:
             yield Attack(f"a call's {key} is {value!a}", encoded({**CALL, key: value}), REFUSED, CALLS)
     for value in (*ODD, "text", [ALERTMANAGER], [[[]]]):
         yield Attack(f"the body is {repr(value)[:20]}", encoded(value), REFUSED)
+    for number, text in enumerate((" ", "\x00", "\u200b\u200b", "\n\t", "\ud800")):
+        body = changed(ALERTMANAGER, (*FIRST, "labels", "alertname"), text)
+        yield Attack(f"a name that nobody can see {number}", encoded(body), REFUSED)
+        yield Attack(f"a caller that nobody can see {number}", encoded({**CALL, "name": text}), REFUSED, CALLS)
     for key in ("service", "alertname"):
         labels = {name: value for name, value in ALERT["labels"].items() if name != key}
         yield Attack(f"without the label {key}", encoded(changed(ALERTMANAGER, (*FIRST, "labels"), labels)), REFUSED)

@@ -162,6 +162,7 @@ RESOLVED = "resolved"
 # --- most that is read of anything, in characters or pieces: the time for a payload is linear in its size
 LONGEST_TEXT = 1000
 LONGEST_NAME = 200
+LONGEST_REASON = 500
 QUOTED = 80  # of what a sender wrote, in a reason
 MOST_LABELS = 256
 MOST_ACKS = 5000
@@ -429,7 +430,7 @@ def told(meta: Any) -> Said:
     if not isinstance(said, dict):
         return Said()
     verified, ack, alarming = said.get("verified"), said.get("ack"), said.get("alarming")
-    whole = isinstance(alarming, int) and not isinstance(alarming, bool) and 0 <= alarming <= 10**9
+    whole = isinstance(alarming, int) and not isinstance(alarming, bool) and 0 <= alarming < 10**9
     return Said(
         verified=verified if isinstance(verified, str) and verified in VERIFIED else "",
         source=plain(_WORD, said.get("source")),
@@ -488,7 +489,7 @@ def _checked(body: Mapping[str, Any]) -> Tuple[List[Any], int]:
         raise Refused("alerts", f"alerts is {_sort_of(alerts)}, not a list")
     if not alerts:
         raise Refused("alerts", "the notification has no alert in it")
-    whole = isinstance(left_out, int) and not isinstance(left_out, bool) and 0 <= left_out <= 10**9
+    whole = isinstance(left_out, int) and not isinstance(left_out, bool) and 0 <= left_out < 10**9
     return alerts, left_out if whole else 0
 
 
@@ -499,7 +500,7 @@ def alerted(alert: Any, options: Options, truncated: int) -> Event:
     labels = _labels(alert, options)
     status, begun, ended = alert.get("status"), epoch(alert.get("startsAt")), epoch(alert.get("endsAt"))
     name = labels.get("alertname", "")
-    if not name.strip():
+    if not neutral(name).strip():
         raise Refused("label alertname", "label alertname is missing")
     if status not in (FIRING, RESOLVED):
         raise Refused("status", f"alert {quoted(name)}: status {quoted(status)} is neither firing nor resolved")
@@ -603,7 +604,7 @@ def _one(members: List[Event]) -> Event:
 def called(body: Mapping[str, Any], options: Options) -> Event:
     """A call of another system or of a person: {"type", "name", "service", "environment", "id", "reason"}."""
     name, ident, reason = body.get("name"), plain(_ID, body.get("id")), body.get("reason", "")
-    if not isinstance(name, str) or not name.strip():
+    if not isinstance(name, str) or not neutral(name).strip():
         raise Refused("call name", "a call does not say who calls, in name")
     if not ident:
         raise Refused("call id", f"id {quoted(body.get('id'))} of a call; it must be letters, digits and . _ : -")
@@ -612,7 +613,7 @@ def called(body: Mapping[str, Any], options: Options) -> Event:
     event = _event(CALL, neutral(name, LONGEST_NAME), ident, epoch(body.get("timestamp")), FIRING)
     event["service"] = _group(body.get("service"), "service of a call", options)
     event["environment"] = _environment(body.get("environment"))
-    event["reason"] = neutral(reason, LONGEST_TEXT)
+    event["reason"] = neutral(reason, LONGEST_REASON)
     event["release"] = plain(_RELEASE, body.get("release") or body.get("version"))
     event["meta"]["uuid"] = _uuid(CALL, event["name"], ident)
     return event
@@ -657,7 +658,7 @@ def refusal(refused: Refused, what: Any = None, count: int = 1) -> Event:
     """The event that says why something was not taken; the same for the same refusal of the same thing."""
     ident = digest(what)
     event = _event(REFUSED, "", ident, None, "")
-    event.update(reason=neutral(refused.reason), count=count)
+    event.update(reason=neutral(refused.reason, LONGEST_REASON), count=count)
     event["meta"]["uuid"] = _uuid(REFUSED, refused.sort, ident)
     return event
 
