@@ -129,7 +129,7 @@ def alert(name: str, service: str = "shop", status: str = "firing", begun: int =
         "startsAt": f"2026-11-20T{12 + begun // 3600:02}:{begun // 60 % 60:02}:{begun % 60:02}.123Z",
         "endsAt": "0001-01-01T00:00:00Z",
         "generatorURL": "http://127.0.0.1:9090/graph",
-        "fingerprint": f"{name}-{service}".encode().hex()[:64],
+        "fingerprint": f"{name}-{service}".encode("utf-8", "surrogatepass").hex()[:64],
     }
 
 

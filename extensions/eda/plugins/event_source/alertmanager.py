@@ -169,9 +169,25 @@ import threading
 import time
 import uuid
 from collections import Counter, OrderedDict
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Awaitable, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from functools import partial
+from typing import (
+    Any,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    cast,
+)
 
 from aiohttp import web
 
@@ -786,7 +802,11 @@ class Spool:
         self.trouble = ""
         self.jobs: "queue.SimpleQueue[Optional[Tuple[Job, asyncio.Future[Any]]]]" = queue.SimpleQueue()
         self.lock = self._locked()
-        self.connection = self._opened()
+        try:
+            self.connection = self._opened()
+        except BaseException:
+            os.close(self.lock)
+            raise
         self.file = file_stamp(self.path)[:2]
         self.loop = asyncio.get_running_loop()
         self.thread = threading.Thread(target=self._work, name="selfheal-spool", daemon=True)
@@ -815,22 +835,29 @@ class Spool:
 
     def _opened(self) -> sqlite3.Connection:
         try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
             connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                connection.executescript(f"BEGIN IMMEDIATE; {LAYOUT} COMMIT;")
-                fsync_folder(self.folder)
-            elif version != 1:
-                raise SourceError(f"{self.path} was written by a newer version: use that, or another folder")
-            os.chmod(self.path, 0o600)
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
         except (sqlite3.Error, OSError) as problem:
             raise SourceError(
                 f"{self.path} cannot be used: {problem}. Free the disk or give the rights; if the file is corrupt, move"
                 " it away, and what it kept is lost"
             ) from None
         return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            connection.executescript(f"BEGIN IMMEDIATE; {LAYOUT} COMMIT;")
+            fsync_folder(self.folder)
+        elif version != 1:
+            raise SourceError(f"{self.path} was written by a newer version: use that, or another folder")
 
     async def run(self, job: Job) -> Any:
         """What `job` returns, once it is durable; SpoolError when it could not be made so."""
@@ -1353,7 +1380,6 @@ class Delivery:
             if flight is None:
                 continue
             if flight.left == {uid}:
-                self._finish([item.uuid for item in flight.items], DONE)
                 self._land(flight)
             else:
                 flight.left.discard(uid)
@@ -1691,26 +1717,53 @@ class Malformed(logging.Handler):
 # --- main -------------------------------------------------------------------------------------------------------------
 
 
-async def listen(options: Options, reception: Reception, context: Optional[ssl.SSLContext]) -> web.AppRunner:
+class Connection(web.RequestHandler):
+    """A connection that does not quote to its sender what was malformed: senders log what they are answered."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: Optional[BaseException] = None,
+        message: Optional[str] = None,
+    ) -> web.StreamResponse:
+        return super().handle_error(request, status, exc, "This is no HTTP request that is understood here")
+
+
+@asynccontextmanager
+async def listening(
+    options: Options, reception: Reception, context: Optional[ssl.SSLContext]
+) -> AsyncIterator[web.AppRunner]:
+    """Answer requests meanwhile; at the end, those that are under way are answered still."""
     silent = logging.Logger("selfheal.delivery.alertmanager.http", logging.ERROR)
     silent.addHandler(Malformed(reception.counts))
-    runner = web.AppRunner(
-        reception.application(),
-        access_log=None,
+    runner = web.AppRunner(reception.application(), shutdown_timeout=2.0)
+    await runner.setup()
+    loop = asyncio.get_running_loop()
+    connection = partial(
+        Connection,
+        cast(web.Server, runner.server),
+        loop=loop,
+        logger=silent,
+        access_log=silent,
         auto_decompress=False,
         keepalive_timeout=75.0,
         lingering_time=1.0,
-        logger=silent,
-        shutdown_timeout=2.0,
     )
-    await runner.setup()
     try:
-        await web.TCPSite(runner, options.host, options.port, ssl_context=context).start()
-    except (OSError, OverflowError) as problem:
+        try:
+            server = await loop.create_server(connection, options.host, options.port, ssl=context, backlog=128)
+        except (OSError, OverflowError, UnicodeError) as problem:
+            why = getattr(problem, "strerror", "") or str(problem)
+            raise SourceError(f"Cannot listen on {options.host} port {options.port}: {why}") from None
+        try:
+            yield runner
+        finally:
+            server.close()
+    finally:
         await runner.cleanup()
-        why = getattr(problem, "strerror", "") or str(problem)
-        raise SourceError(f"Cannot listen on {options.host} port {options.port}: {why}") from None
-    return runner
 
 
 async def keep_house(options: Options, door: Door, delivery: Delivery, context: Optional[ssl.SSLContext]) -> None:
@@ -1758,14 +1811,13 @@ async def main(queue: Any, args: Dict[str, Any]) -> None:
     try:
         delivery = Delivery(options, spool, queue, args.get("eda_feedback_queue"))
         await delivery.start()
-        runner = await listen(options, Reception(options, door, delivery), context)
-        logger.info("Listening on %s port %d", options.host, options.port)
-        try:
-            await until_one_ends(*delivery.loops(), keep_house(options, door, delivery, context))
-        finally:
-            delivery.closing = True
-            await runner.cleanup()
-            await delivery.stop()
+        async with listening(options, Reception(options, door, delivery), context):
+            logger.info("Listening on %s port %d", options.host, options.port)
+            try:
+                await until_one_ends(*delivery.loops(), keep_house(options, door, delivery, context))
+            finally:
+                delivery.closing = True
+        await delivery.stop()
     finally:
         spool.close()
 
