@@ -13,17 +13,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List
 
 import pytest
-from attack_corpus import (
-    ALERTMANAGER,
-    FIRST,
-    REFUSED,
-    UNPROVEN,
-    UNREADABLE,
-    Attack,
-    attacks,
-    changed,
-    exploits,
-)
+from attack_corpus import ALERTMANAGER, CALL, FIRST, REFUSED, UNPROVEN, UNREADABLE, Attack, attacks, changed, exploits
 from captured_alerts import FIRING
 from environment import ROOT
 from filtered import MODULE, alerts, flaws, texts
@@ -44,7 +34,8 @@ JSON_VALUES = st.recursive(
     max_leaves=12,
 )
 OPTIONS = st.dictionaries(st.sampled_from(["services", "labels", "service_label", "calls", "x"]), JSON_VALUES)
-TEXT = st.text(st.sampled_from("{}%#jinja2: \n") | st.characters(), max_size=40)
+PIECES = ["{", "{", "%", "#", "}", "jinja2:", "JINJA2:", " ", "x", "\n", "\u200b", "\ud800", "{{", "#jinja2:"]
+TEXT = st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
 
 
 def decoded(attack: Attack) -> Any:
@@ -117,6 +108,15 @@ def test_anything_at_all(event: Any) -> None:
         assert not flaws(made)
         assert made == alerts(shaped, calls="accept")
         assert all(parse_event(one).kind == one["kind"] for one in made)
+
+
+@given(labels=st.dictionaries(st.sampled_from(MODULE["DEFAULT_LABELS"]), TEXT, max_size=4), caller=TEXT, reason=TEXT)
+def test_any_texts_where_texts_belong(labels: Dict[str, str], caller: str, reason: str) -> None:
+    for key, value in labels.items():
+        body = changed(ALERTMANAGER, (*FIRST, "labels"), {**ALERTMANAGER["alerts"][0]["labels"], key: value})
+        assert not flaws(alerts(body))
+    assert not flaws(alerts({**CALL, "name": caller, "reason": reason}, calls="accept"))
+    assert not flaws(alerts({**CALL, "service": caller}, calls="accept"))
 
 
 @given(event=JSON_VALUES, options=OPTIONS)
