@@ -15,7 +15,6 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import LEDGER
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import ledger_from
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import DeliveryError, OptionError
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.book import UNTOLD
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import DECISION, STATE
 from ansible_collections.selfheal.delivery.plugins.module_utils._tell.deliver import Report, tell
@@ -119,7 +118,7 @@ class _Store:
             return {}
         try:
             ledger = self._opened()
-            owed = {str(ident): one for ident, one in ledger.note(UNTOLD).items() if isinstance(one, Mapping)}
+            owed = ledger.owed()
             late = [ident for ident, one in owed.items() if ident not in about and _overdue(one)]
             late.sort(key=lambda ident: float(owed[ident]["at"]))
             return {ident: _facts_of(ledger, ident, owed[ident]) for ident in late[:AT_ONCE]}
@@ -131,8 +130,8 @@ class _Store:
         """Nobody has to be told of these any more: what did not get through is in the outbox."""
         with suppress(DeliveryError):  # then they are told once more
             ledger = self._opened()
-            if any(ident in ledger.note(UNTOLD) for ident in idents):
-                ledger.change_note(UNTOLD, lambda owed: {one: owed[one] for one in owed if one not in idents})
+            if any(ident in ledger.owed() for ident in idents):
+                ledger.told(idents)
 
     def _opened(self) -> Ledger:
         if self._ledger is None:

@@ -8,7 +8,7 @@ Nothing here knows which store it is, and no store knows what its rows mean; so 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Callable, Container, Dict, Iterable, Mapping, Optional, Sequence, Tuple, Type, TypeVar, Union
+from typing import Any, Callable, Container, Dict, Iterable, Mapping, Optional, Sequence, Tuple, Type, TypeVar, Union
 
 from .._errors import OptionError, RolloutError, StoreError
 from . import chain, retention, rules
@@ -46,13 +46,13 @@ Remembered = Union[Memory, Fleet]
 Known = Dict[str, Tuple[Note, Remembered]]
 
 _MEMORY = "memory:"  # + service, or nothing for the fleet's
-_COUNTERS = "counters:"  # + service
+_COUNTERS = "counters:"  # + service: how often what happened, and what people have to know
+_OWED = "owed"  # among them: of each its id, what it is, and since when, oldest first, until somebody told it
+_OWED_KEPT = 8
 _CLOCKS = "clocks"
 _RETAINED = "retained"  # where the newest retention entry is
 EVIDENCE_KEPT = 32_768  # of a trigger's evidence: characters of its JSON; of a longer one only the beginning
 _BEGINNING = 2048
-UNTOLD = "untold"  # what people have to know, by the id of its rollout or decision, until somebody told them
-_UNTOLD_KEPT = 64
 _TOLD_OF = (*DEPLOYS, ROLLBACK)  # whose ends our roles tell; a playbook of somebody's own does so itself
 WATCHDOG = "watchdog"  # when the alert pipeline's Watchdog was seen last
 
@@ -68,10 +68,16 @@ class Pen:
         self._fleet: Optional[Fleet] = None
         self._changed: Dict[str, Note] = {}
 
+    def expect(self, service: str, trigger: str = "") -> None:
+        """Said first, by what goes on to read and write all that is kept of a service."""
+        self.rows.expect(service, trigger, (_MEMORY + service, _COUNTERS + service, _MEMORY, _CLOCKS))
+
     def write(self, service: str, kind: str, actor: str, body: Note, now: float) -> Entry:
         seq, prev = self._newest or self.rows.newest()
-        entry = chain.link(seq + 1, prev, at=now, service=service, kind=kind, actor=actor, body=body)
-        self.rows.add_entry(entry)
+        entry, text = chain.linked(seq + 1, prev, now, service, kind, actor, body)
+        if len(text) > EVIDENCE_KEPT and kind in (TRIGGER, DECISION):
+            entry, text = chain.linked(seq + 1, prev, now, service, kind, actor, _bounded(body))
+        self.rows.add_entry(entry, text)
         self._newest = (entry.seq, entry.hash)
         if kind in REMEMBERED:
             self._remember(entry)
@@ -81,11 +87,11 @@ class Pen:
         if entry.service:
             before = self.memory(entry.service)
             after = self._memories[entry.service] = fold(before, entry)
-            if after != before:
+            if after is not before and after != before:
                 self._learn(_MEMORY + entry.service, after)
         before_all = self.fleet()
         self._fleet = fold_fleet(before_all, entry)
-        if self._fleet != before_all:
+        if self._fleet is not before_all and self._fleet != before_all:
             self._learn(_MEMORY, self._fleet)
 
     def _learn(self, key: str, what: Remembered) -> None:
@@ -123,11 +129,9 @@ class Pen:
 
     def owe(self, ident: str, what: str, service: str, now: float) -> None:
         """Somebody has to be told: written here, so that a crash before that loses no page."""
-        owed = {**self._note(UNTOLD)}
-        owed[ident] = {"what": what, "service": service, "at": now}
-        while len(owed) > _UNTOLD_KEPT:
-            del owed[min(owed, key=lambda one: _since(owed[one]))]
-        self._changed[UNTOLD] = owed
+        counters = self._note(_COUNTERS + service)
+        others = [one for one in _owed(counters) if one[0] != ident]
+        self._changed[_COUNTERS + service] = {**counters, _OWED: [*others, [ident, what, now]][-_OWED_KEPT:]}
 
     def _note(self, key: str) -> Note:
         """As this transaction left it."""
@@ -182,6 +186,7 @@ class Book:
 
     def open_rollout(self, lease: Lease, rollout: Rollout, actor: str, now: float) -> Rollout:
         def work(pen: Pen) -> Rollout:
+            pen.expect(lease.service)
             _hold(pen.rows, lease, now)
             return _open(pen, lease, rollout, actor, now)
 
@@ -210,6 +215,7 @@ class Book:
 
     def set_state(self, lease: Lease, rollout_id: str, state: str, outcome: Note, actor: str, now: float) -> Rollout:
         def work(pen: Pen) -> Rollout:
+            pen.expect(lease.service)
             _hold(pen.rows, lease, now)
             before = rules.unfinished(lease, rollout_id, pen.rows.rollout(rollout_id))
             after = rules.move(lease, before, state, chain.decode(chain.canonical(outcome)), now)
@@ -343,6 +349,27 @@ class Book:
 
         return self._store.read(work)
 
+    # --- what people have to know
+
+    def owed(self) -> Mapping[str, Mapping[str, Any]]:
+        def work(rows: Rows) -> Mapping[str, Mapping[str, Any]]:
+            return {
+                str(ident): {"what": what, "service": key[len(_COUNTERS) :], "at": at}
+                for key, note in rows.notes(_COUNTERS).items()
+                for ident, what, at in _owed(note)
+            }
+
+        return self._store.read(work)
+
+    def told(self, idents: Container[str]) -> None:
+        def work(pen: Pen) -> None:
+            for key, note in pen.rows.notes(_COUNTERS).items():
+                left = [one for one in _owed(note) if one[0] not in idents]
+                if len(left) < len(_owed(note)):
+                    pen.keep(key, {**note, _OWED: left})
+
+        self._write(work)
+
     # --- small documents that are not in the chain
 
     def note(self, key: str) -> Note:
@@ -433,9 +460,9 @@ class Book:
         return self._store.write(whole)
 
 
-def _since(owed: object) -> float:
-    at = owed.get("at") if isinstance(owed, Mapping) else None
-    return float(at) if isinstance(at, (int, float)) else 0.0
+def _owed(counters: Note) -> Sequence[Sequence[object]]:
+    owed = counters.get(_OWED)
+    return owed if isinstance(owed, list) else ()
 
 
 def _first(rollouts: Sequence[Rollout]) -> Optional[Rollout]:
@@ -490,19 +517,22 @@ def _told(trigger: Trigger) -> Dict[str, object]:
         "name": shortened(trigger.name),
         "id": shortened(trigger.id),
         "condition": shortened(trigger.condition),
-        "evidence": _bounded(trigger.evidence),
     }
 
 
-def _bounded(evidence: Note) -> Note:
+def _bounded(body: Note) -> Note:
+    """`body` with no more of its evidence than is kept."""
+    evidence = body.get("evidence")
     text = chain.canonical(evidence)
-    if len(text) <= EVIDENCE_KEPT:
-        return evidence
-    return {"cut_from": len(text), "sha256": chain.fingerprint(evidence), "begins": text[:_BEGINNING]}
+    if not isinstance(evidence, Mapping) or len(text) <= EVIDENCE_KEPT:
+        return body
+    cut = {"cut_from": len(text), "sha256": chain.fingerprint(evidence), "begins": text[:_BEGINNING]}
+    return {**body, "evidence": cut}
 
 
 def _view(pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Optional[Clock]) -> View:
     rows = pen.rows
+    pen.expect(request.service, _seen_key(request))
     lease = rows.lease(request.service)
     seen = rows.note(WATCHDOG).get("at") if policy.watchdog is not None else None
     return View(
@@ -565,7 +595,7 @@ def _decided(
         pen.write(request.service, TRIGGER, request.actor, _told(trigger), now)
     if not repeated:
         # of a trigger that is known, the evidence of this time belongs to the decision
-        evidence = {} if told else {"evidence": _bounded(trigger.evidence)}
+        evidence = {} if told else {"evidence": trigger.evidence}
         pen.write(request.service, DECISION, request.actor, {**_recorded(request, decision), **evidence}, now)
         pen.rows.mark_seen(request.service, _seen_key(request), seen, now)
         if decision.page:

@@ -38,8 +38,8 @@ def canonical(value: object) -> str:
     return written(_plain(value, ()))
 
 
-# one encoder for all: making one costs as much as a text
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+# one encoder for all: making one costs as much as a text; it need not look for circles where `_plain` found none
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 
 def written(value: object) -> str:
@@ -50,28 +50,30 @@ def written(value: object) -> str:
 def _plain(value: object, where: _Where) -> object:
     if isinstance(value, str):
         return _USERINFO.sub(MASK, value) if "://" in value else value
-    if value is None or isinstance(value, (bool, int)):
+    if value is None or isinstance(value, int):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, (dict, Mapping)):  # the check of a dict is the quick one
-        return {_key(key, where): _member(key, member, where) for key, member in value.items()}
+        return _members(value, where)
     if isinstance(value, (list, tuple)):
         return [_plain(member, (where, index)) for index, member in enumerate(value)]
     what = _named(where)
     raise OptionError(f"The ledger cannot keep {what}: it is of type {type(value).__name__}, which JSON does not know")
 
 
-def _key(key: object, where: _Where) -> str:
-    if not isinstance(key, str):
-        raise OptionError(f"The ledger cannot keep {_named(where)}: its key {key!r} is not a string")
-    return key
-
-
-def _member(key: str, member: object, where: _Where) -> object:
-    if isinstance(member, str) and member and _is_secret(key):
-        return MASK
-    return _plain(member, (where, key))
+def _members(value: Mapping[Any, object], where: _Where) -> Dict[str, object]:
+    plain: Dict[str, object] = {}
+    for key, member in value.items():
+        if not isinstance(key, str):
+            raise OptionError(f"The ledger cannot keep {_named(where)}: its key {key!r} is not a string")
+        if not isinstance(member, str):
+            plain[key] = _plain(member, (where, key))
+        elif member and _is_secret(key):
+            plain[key] = MASK
+        else:
+            plain[key] = _USERINFO.sub(MASK, member) if "://" in member else member
+    return plain
 
 
 @lru_cache(maxsize=4096)
@@ -104,18 +106,31 @@ def digest(entry: Entry) -> str:
 
 def _digest(prev: str, seq: int, at: float, service: str, kind: str, actor: str, body: str) -> str:
     """As `digest`, with the body written already: each part put in its place is half the work of a whole document."""
-    names = [written(_plain(name, ())) for name in (actor, kind, service)]
     when = repr(at) if math.isfinite(at) else "null"
     text = '%s{"actor":%s,"at":%s,"body":%s,"kind":%s,"seq":%d,"service":%s}'
-    whole = text % (prev, names[0], when, body, names[1], seq, names[2])
+    whole = text % (prev, _name(actor), when, body, _name(kind), seq, _name(service))
     return sha256(whole.encode("ascii", "backslashreplace")).hexdigest()
+
+
+@lru_cache(maxsize=1024)
+def _name(name: str) -> str:
+    """As `canonical`: there are few of them, and they come again and again."""
+    return canonical(name)
 
 
 def link(seq: int, prev: str, *, at: float, service: str, kind: str, actor: str, body: Mapping[str, object]) -> Entry:
     """The entry number `seq`, which follows the one with the hash `prev` (GENESIS for the first)."""
-    at, text = float(at), canonical(body)
+    return linked(seq, prev, at, service, kind, actor, body)[0]
+
+
+def linked(
+    seq: int, prev: str, at: float, service: str, kind: str, actor: str, body: Mapping[str, object]
+) -> Tuple[Entry, str]:
+    """As `link`, and the entry's body as it was written, so that a store need not write it again."""
+    plain = _members(body, ())
+    at, text = float(at), written(plain)
     own = _digest(prev, seq, at, service, kind, actor, text)
-    return Entry(seq, at, service, kind, actor, decode(text), prev, own)
+    return Entry(seq, at, service, kind, actor, plain, prev, own), text
 
 
 def base(entries: Sequence[Entry]) -> Tuple[int, str, Mapping[str, object]]:

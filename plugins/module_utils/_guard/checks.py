@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, NamedTuple, Optional, Tuple
+from typing import Callable, Iterable, NamedTuple, Optional, Tuple
 
 from .._judge.part import shown
 from . import decision as say
@@ -183,11 +183,11 @@ def _blast_radius(case: Case) -> Optional[Why]:
 
 
 def _too_many_acted(case: Case) -> Optional[Why]:
-    policy = case.policy
+    policy, acted, mine = case.policy, case.view.fleet.acted, case.request.service
+    if len(acted) - (mine in acted) < policy.max_services:  # however long ago
+        return None
     since = case.now - policy.services_window
-    others = {
-        service: at for service, at in case.view.fleet.acted.items() if at > since and service != case.request.service
-    }
+    others = {service: at for service, at in acted.items() if at > since and service != mine}
     if len(others) < policy.max_services:
         return None
     until = sorted(others.values())[len(others) - policy.max_services] + policy.services_window
@@ -200,15 +200,23 @@ def _too_many_alarm(case: Case) -> Optional[Why]:
     policy, request = case.policy, case.request
     if request.trigger.kind not in LASTING:
         return None
-    since, here = _began(case) - policy.services_window, environment_of(request.service)
-    alarming = {
-        service
-        for service, conditions in case.view.fleet.alarming.items()
-        if environment_of(service) == here and any(at > since for at in conditions.values())
-    }
     services = request.situation.services
-    count = max(len(alarming | {request.service}), request.situation.alarming)
-    if count < MIN_ALARMING or (services > 0 and count <= policy.max_alarming * services):
+
+    def together(alarming: Iterable[str]) -> int:
+        """How many they are with this one; 0 for so few that they say nothing."""
+        count = max(len({*alarming, request.service}), request.situation.alarming)
+        return 0 if count < MIN_ALARMING or (services > 0 and count <= policy.max_alarming * services) else count
+
+    known = case.view.fleet.alarming
+    if not together(known):  # however many of them are elsewhere, or long gone
+        return None
+    since, here = _began(case) - policy.services_window, environment_of(request.service)
+    count = together(
+        service
+        for service, since_when in known.items()
+        if environment_of(service) == here and any(at > since for at in since_when.values())
+    )
+    if not count:
         return None
     of = f"of {services}" if services >= count else "of an unknown number of"
     what = f"{count} {of} services alarm together (max_alarming), so that no single release is to blame"

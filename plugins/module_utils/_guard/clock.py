@@ -50,5 +50,8 @@ def _worst(gaps: Sequence[float], tolerance: float) -> float:
 
 
 def _numbers(note: Mapping[str, object]) -> Dict[str, float]:
-    found = {key: value for key, value in note.items() if isinstance(value, (int, float))}
-    return {key: float(value) for key, value in found.items() if not isinstance(value, bool)}
+    return {
+        key: float(value)
+        for key, value in note.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }

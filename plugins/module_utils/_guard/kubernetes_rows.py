@@ -117,6 +117,9 @@ class HeadRows:
         ref = Ref(str(part["name"]), str(part["sha256"]))
         return read_segment(self._parts.load(ref), f"segment {ref.name}")
 
+    def expect(self, service: str, trigger: str, notes: Sequence[str]) -> None:
+        """Nothing to do: the head has them all."""
+
     # --- leases
 
     def lease(self, service: str) -> Optional[Lease]:
@@ -268,8 +271,8 @@ class HeadRows:
     def newest(self) -> Tuple[int, str]:
         return self._counters.seq, self._counters.hash
 
-    def add_entry(self, entry: Entry) -> None:
-        row = {**asdict(replace(entry, body={})), "body": chain.decode(chain.canonical(entry.body))}
+    def add_entry(self, entry: Entry, body: str = "") -> None:
+        row = {**asdict(replace(entry, body={})), "body": chain.decode(body or chain.canonical(entry.body))}
         _refuse_broken(row)
         self._entry_lines().append(line(row))
         self._counters = replace(self._counters, seq=entry.seq, hash=entry.hash)

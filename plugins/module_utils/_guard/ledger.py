@@ -11,7 +11,7 @@ or reads one.
 
 from __future__ import annotations
 
-from typing import Callable, Container, Iterable, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Any, Callable, Container, Iterable, Mapping, Optional, Protocol, Sequence, Tuple
 
 from .decision import Clock, Decision, Grant, Request, Trigger
 from .memory import Fleet, Memory
@@ -145,6 +145,15 @@ class Ledger(Protocol):
     def counters(self) -> Mapping[str, Mapping[str, float]]:
         """By service, how often: `decisions:<action>:<verdict>`, `suppressed:<action>:<reason>` with repeats,
         `outcomes:<kind>:<state>`, `verified:<verdict>`, and `seconds:<kind>:sum|count`, `last_success:<kind>`."""
+
+    # --- what people have to know
+
+    def owed(self) -> Mapping[str, Mapping[str, Any]]:
+        """By the id of a rollout that ended, or of a decision that pages: `what` it is (`rollout` or `decision`), its
+        `service`, and since when (`at`). The newest few of each service, until they are told."""
+
+    def told(self, idents: Container[str]) -> None:
+        """Nobody has to be told of these any more."""
 
     # --- small documents that are not in the chain
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from hashlib import sha256
-from typing import Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
 
 from .._errors import StoreError
 from .decision import (
@@ -109,6 +109,9 @@ class Condition:
         return longest
 
 
+_NEVER_SEEN = Condition()
+
+
 @dataclass(frozen=True)
 class Memory:
     """What the guard remembers of one service."""
@@ -141,7 +144,7 @@ class Memory:
         return _Reader("a service", kept).read(_memory)
 
     def condition(self, name: str) -> Condition:
-        return self.conditions.get(shortened(name), Condition())
+        return self.conditions.get(shortened(name), _NEVER_SEEN)
 
     def paused(self, now: float) -> Optional[Pause]:
         return self.pause if self.pause is not None and self.pause.in_force(now) else None
@@ -225,7 +228,7 @@ def _triggered(memory: Memory, entry: Entry) -> Memory:
 
 def _signal(condition: Condition, incident: str, active: bool, level: Optional[float], at: float) -> Condition:
     incident = shortened(incident)
-    others = tuple(one for one in condition.firing if one != incident)
+    others = tuple([one for one in condition.firing if one != incident])
     if active and incident in condition.ended:
         return condition
     if active:
@@ -238,18 +241,17 @@ def _signal(condition: Condition, incident: str, active: bool, level: Optional[f
         firing, ended = others, (*known, incident)[-SIGNALS_KEPT:]
     levels = condition.levels if height == condition.height and condition.levels else (*condition.levels, (at, height))
     since = (at if condition.since is None else condition.since) if firing else None
-    return replace(condition, since=since, levels=levels[-SIGNALS_KEPT:], firing=firing, ended=ended)
+    return Condition(since, condition.disarmed_at, levels[-SIGNALS_KEPT:], firing, ended)
 
 
 def _with_condition(conditions: Mapping[str, Condition], name: str, after: Condition) -> Dict[str, Condition]:
-    name = shortened(name)
-    kept = {other: condition for other, condition in conditions.items() if other != name}
-    kept[name] = after
-    while len(kept) > CONDITIONS_KEPT:
-        # one that was acted on is the last to be forgotten: without it, it would be acted on again
-        armed = [other for other, condition in kept.items() if condition.disarmed_at is None and other != name]
-        del kept[armed[0] if armed else next(iter(kept))]
-    return kept
+    return _newest(conditions, shortened(name), after, CONDITIONS_KEPT, _last_change)
+
+
+def _last_change(condition: Condition) -> Tuple[bool, float]:
+    """One that was acted on is the last to be forgotten: without it, it would be acted on again."""
+    changed = condition.levels[-1][0] if condition.levels else 0.0
+    return condition.disarmed_at is not None, max(changed, condition.disarmed_at or changed)
 
 
 def news(memory: Memory, trigger: Trigger, rearm_below: float) -> bool:
@@ -280,12 +282,19 @@ def _decided(memory: Memory, entry: Entry) -> Memory:
 
 def _recommended(memory: Memory, entry: Entry, action: str, until: float) -> Memory:
     one = Recommendation(action, _text(entry, "release"), _text(entry, "target"), until, _text(entry, "condition"))
-    return replace(memory, recommendations=_newest(memory.recommendations, _text(entry, "id"), one))
+    known = _newest(memory.recommendations, _text(entry, "id"), one, RECOMMENDATIONS_KEPT, lambda one: one.until)
+    return replace(memory, recommendations=known)
 
 
-def _newest(kept: Mapping[str, T], name: str, value: T, limit: int = RECOMMENDATIONS_KEPT) -> Dict[str, T]:
-    rest = [(other, one) for other, one in kept.items() if other != name]
-    return dict([*rest, (name, value)][-limit:])
+def _newest(kept: Mapping[str, T], name: str, value: T, limit: int, age: Callable[[T], Any]) -> Dict[str, T]:
+    """`kept` with `value`, at most `limit`; what is the oldest by `age` is forgotten first.
+
+    Never by the order in the mapping: that is lost where it is read back.
+    """
+    after = {**kept, name: value}
+    while len(after) > limit:
+        del after[min((other for other in after if other != name), key=lambda other: (age(after[other]), other))]
+    return after
 
 
 def _allowed(memory: Memory, entry: Entry, action: str) -> Memory:
@@ -396,23 +405,29 @@ def fold_fleet(fleet: Fleet, entry: Entry) -> Fleet:
     if entry.kind == PAUSE and not entry.service:
         return replace(fleet, pause=_pause(entry))
     if entry.kind == DECISION and entry.body.get("verdict") == ALLOWED and entry.body.get("action") in HEALING:
-        return replace(fleet, acted=_newest(fleet.acted, entry.service, entry.at, SERVICES_KEPT))
+        return replace(fleet, acted=_newest(fleet.acted, entry.service, entry.at, SERVICES_KEPT, float))
     if entry.kind == DECISION and entry.body.get("storm") is True and entry.body.get("page") is True:
-        return replace(fleet, storms=_newest(fleet.storms, environment_of(entry.service), entry.at, SERVICES_KEPT))
+        here = environment_of(entry.service)
+        return replace(fleet, storms=_newest(fleet.storms, here, entry.at, SERVICES_KEPT, float))
     if entry.kind == TRIGGER and entry.body.get("kind") in LASTING:
-        return replace(fleet, alarming=_alarming(fleet.alarming, entry))
+        return _alarmed(fleet, entry)
     return fleet
 
 
-def _alarming(alarming: Mapping[str, Mapping[str, float]], entry: Entry) -> Dict[str, Mapping[str, float]]:
-    name = shortened(_text(entry, "condition"))
-    mine = dict(alarming.get(entry.service, {}))
+def _alarmed(fleet: Fleet, entry: Entry) -> Fleet:
+    name, service = shortened(_text(entry, "condition")), entry.service
+    mine = fleet.alarming.get(service, {})
+    if _active(entry) == (name in mine):
+        return fleet
     if _active(entry):
-        mine = _newest(mine, name, mine.get(name, entry.at), SIGNALS_KEPT)
+        now = _newest(mine, name, entry.at, SIGNALS_KEPT, float)
     else:
-        mine.pop(name, None)
-    rest = {service: conditions for service, conditions in alarming.items() if service != entry.service}
-    return _newest(rest, entry.service, mine, SERVICES_KEPT) if mine else rest
+        now = {other: at for other, at in mine.items() if other != name}
+    if now:
+        return replace(
+            fleet, alarming=_newest(fleet.alarming, service, now, SERVICES_KEPT, lambda one: max(one.values()))
+        )
+    return replace(fleet, alarming={other: one for other, one in fleet.alarming.items() if other != service})
 
 
 # --- entries, which a newer version may have written otherwise

@@ -23,7 +23,7 @@ from typing import Callable, Iterator, Optional, TypeVar
 
 from .._errors import OptionError, StoreError
 from . import postgresql_failures
-from .postgresql_rows import IS_UNFINISHED, VERSION, Habit, PostgresqlRows
+from .postgresql_rows import IS_UNFINISHED, VERSION, Known, PostgresqlRows
 from .postgresql_wire import (
     OLDEST,
     Failure,
@@ -116,7 +116,7 @@ class PostgresqlStore:
             (),
         )
         self._writer, self._number = uuid.uuid4().hex, 0
-        self._habit = Habit()
+        self._notes: Known = {}
         self._wire: Optional[Wire] = None
         self._pid, self._busy = os.getpid(), threading.Lock()
         with self._told():
@@ -143,7 +143,7 @@ class PostgresqlStore:
         wire = self._connected()
         # READ COMMITTED: what is read after the lock is what the last holder left
         begin = [("BEGIN ISOLATION LEVEL READ COMMITTED", ()), self._lock, self._head]
-        rows = PostgresqlRows(wire, self.where, begin, self._habit)
+        rows = PostgresqlRows(wire, self.where, begin, self._notes)
         with rolled_back(wire):
             result = work(rows)
             if rows.changed:
@@ -160,7 +160,6 @@ class PostgresqlStore:
                 self._commit(wire, rows)
             elif rows.begun:
                 wire.ask([("ROLLBACK", ())])
-        rows.ended()
         return result
 
     def _commit(self, wire: Wire, rows: PostgresqlRows) -> None:
@@ -194,7 +193,7 @@ class PostgresqlStore:
     def _looked_at(self, work: Callable[[PostgresqlRows], T]) -> T:
         wire = self._connected()
         begin = [("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", ()), self._head]
-        rows = PostgresqlRows(wire, self.where, begin, Habit())
+        rows = PostgresqlRows(wire, self.where, begin, {})
         with rolled_back(wire):
             result = work(rows)
             if rows.changed:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The rows of one transaction in PostgreSQL, with as few round trips as there can be.
 
-A round trip takes longer than the statement in it. So writes wait for the next read or the end, and with the question
-for a service's lease goes everything else that is usually asked of a service.
+A round trip takes longer than the statement in it. So writes wait for the next read or the end, rows for the same table
+go in one statement, and with the first question goes everything that is expected to be asked after it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
-from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from functools import lru_cache
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from .._errors import StoreError
 from . import chain, postgresql_failures
@@ -30,32 +31,39 @@ _ROLLOUT = (
 _COMMAND = "SELECT seq, service, command, said_by, reason, at, taken, rollout FROM command"
 _ENTRY = "SELECT seq, at, service, kind, actor, body, prev, hash FROM entry"
 
+_LEASE_OF = f"{_LEASE} WHERE service = $1"
+# one at most, says its index; without an order there is no other index to be tempted by
+_UNFINISHED_OF = f"{_ROLLOUT} WHERE service = $1 AND {IS_UNFINISHED}"
+_SEEN = "SELECT what FROM seen WHERE service = $1 AND trigger = $2"
+_NOTE = "SELECT key, value FROM note WHERE key = $1"
+_TOGETHER = 8  # rows in one INSERT, at most
+
 # rows that are asked for by text keys alone: their table, the statement, and the keys
-Question = Tuple[str, str, Tuple[bytes, ...]]
-_SERVICE = b"\0"  # stands for the service's name; no text has it
-_KEPT = 16
+Question = Tuple[str, str, Tuple[str, ...]]
+# notes by key, as they were read or written last: while its text is the same, one need not be read again
+Known = Dict[str, Tuple[str, Mapping[str, object]]]
 
 
-class Habit:
-    """What was asked of services lately, so that it can all be asked at once when the lease of one is asked for.
+class Insert(NamedTuple):
+    """Rows for one table, of which no two have the same first value."""
 
-    And `notes` by key, as they were read or written last: while its text is the same, one need not be read again.
-    """
+    into: str
+    then: str
+    rows: List[List[bytes]]
 
-    def __init__(self) -> None:
-        self._asked: Dict[Question, None] = {}  # the newest last
-        self.notes: Dict[str, Tuple[str, Mapping[str, object]]] = {}
+    def takes(self, into: str, row: Sequence[bytes]) -> bool:
+        return self.into == into and len(self.rows) < _TOGETHER and all(row[0] != other[0] for other in self.rows)
 
-    def learn(self, service: bytes, asked: Iterable[Question]) -> None:
-        for table, sql, keys in asked:
-            question = table, sql, tuple(key.replace(service, _SERVICE) for key in keys)
-            self._asked.pop(question, None)
-            self._asked[question] = None
-        for old in list(self._asked)[:-_KEPT]:
-            del self._asked[old]
+    def statement(self) -> Statement:
+        marks = _marks(len(self.rows), len(self.rows[0]))
+        return f"{self.into} VALUES {marks} {self.then}", [value for row in self.rows for value in row]
 
-    def of(self, service: bytes) -> List[Question]:
-        return [(table, sql, tuple(key.replace(_SERVICE, service) for key in keys)) for table, sql, keys in self._asked]
+
+@lru_cache(maxsize=64)
+def _marks(rows: int, columns: int) -> str:
+    """($1, $2), ($3, $4): where the values go."""
+    each = [[f"${row * columns + column + 1}" for column in range(columns)] for row in range(rows)]
+    return ", ".join(f"({', '.join(one)})" for one in each)
 
 
 class PostgresqlRows:
@@ -64,15 +72,14 @@ class PostgresqlRows:
     Nothing goes out before something is asked for.
     """
 
-    def __init__(self, wire: Wire, where: str, begin: Sequence[Statement], habit: Habit) -> None:
+    def __init__(self, wire: Wire, where: str, begin: Sequence[Statement], notes: Known) -> None:
         self._wire = wire
         self._where = where
         self._begin = list(begin)
-        self._habit = habit
-        self._service = b""  # whose lease was asked for first
-        self._asked: List[Question] = []
+        self._notes = notes
+        self._expected: List[Question] = []
         self._known: Dict[str, Dict[Question, List[Row]]] = {}
-        self._later: List[Statement] = []
+        self._later: List[Union[Insert, Statement]] = []
         self._newest: Optional[Tuple[int, str]] = None
         self._ahead = 0.0  # of the server's clock before our monotonic one
         self.changed = False
@@ -84,20 +91,24 @@ class PostgresqlRows:
     def begin(self) -> None:
         """Begin the transaction, unless it has begun; StoreError for a layout of another version."""
         if self._begin:
-            self._exchange([])
+            self._learn([])
 
     def taken(self) -> List[Statement]:
         """What has not gone out yet; from now on it counts as gone."""
         later, self._later = self._later, []
-        return later
-
-    def ended(self) -> None:
-        """It was kept: what it asked is what another one may ask."""
-        if self._service:
-            self._habit.learn(self._service, self._asked)
+        return [one.statement() if isinstance(one, Insert) else one for one in later]
 
     def put(self, table: str, sql: str, *values: Value) -> None:
         self._later.append((sql, [encoded(value) for value in values]))
+        self._known.pop(table, None)
+        self.changed = True
+
+    def _insert(self, table: str, into: str, *values: Value, then: str = "") -> None:
+        row, last = [encoded(value) for value in values], self._later[-1] if self._later else None
+        if isinstance(last, Insert) and last.takes(into, row):
+            last.rows.append(row)
+        else:
+            self._later.append(Insert(into, then, [row]))
         self._known.pop(table, None)
         self.changed = True
 
@@ -108,23 +119,36 @@ class PostgresqlRows:
     def _ask(self, sql: str, *values: Value) -> List[Row]:
         return self._exchange([(sql, [encoded(value) for value in values])])[-1].rows
 
-    def _find(self, table: str, sql: str, *keys: str, again: bool = True) -> List[Row]:
-        """The rows for `keys`; known when they were asked for before and the table was not written to since.
+    def expect(self, service: str, trigger: str, notes: Sequence[str]) -> None:
+        if self.begun:
+            return
+        self._expected = [("lease", _LEASE_OF, (service,)), ("rollout", _UNFINISHED_OF, (service,))]
+        self._expected += [("seen", _SEEN, (service, trigger))] if trigger else []
+        self._expected += [("note", _NOTE, (key,)) for key in notes]
 
-        `again`: the next piece of work may well ask the same, of this service or of another.
-        """
-        question = table, sql, tuple(encoded(key) for key in keys)
-        if again:
-            self._asked.append(question)
+    def _find(self, table: str, sql: str, *keys: str) -> List[Row]:
+        """The rows for `keys`; known when they were asked for before and the table was not written to since."""
+        question = table, sql, keys
         if question not in self._known.get(table, ()):
-            asked = [question]
-            if table == "lease" and not self._service and keys[0]:
-                self._service = question[2][0]
-                asked += [other for other in self._habit.of(self._service) if other != question]
-            answers = self._exchange([(other[1], other[2]) for other in asked])
-            for other, answer in zip(asked, answers[-len(asked) :]):
-                self._known.setdefault(other[0], {})[other] = answer.rows
+            self._learn([question])
         return self._known[table][question]
+
+    def _learn(self, questions: Sequence[Question]) -> None:
+        """Ask them, and with the first what is expected."""
+        expected, self._expected = self._expected, []
+        asked = [*questions, *(question for question in expected if question not in questions)]
+        notes = [question for question in asked if question[1] == _NOTE]
+        others = [question for question in asked if question[1] != _NOTE]
+        statements: List[Statement] = [(sql, [encoded(key) for key in keys]) for _table, sql, keys in others]
+        if notes:
+            sql = f"SELECT key, value FROM note WHERE key IN {_marks(1, len(notes))}"
+            statements.append((sql, [encoded(keys[0]) for _table, _sql, keys in notes]))
+        answers = self._exchange(statements)[-len(statements) :]
+        for question, answer in zip(others, answers):
+            self._known.setdefault(question[0], {})[question] = answer.rows
+        for question in notes:
+            rows = [row for row in answers[-1].rows if row[0] == question[2][0]]
+            self._known.setdefault("note", {})[question] = rows
 
     def _exchange(self, statements: Sequence[Statement]) -> List[Answer]:
         """One round trip, with what waits to go out before `statements`."""
@@ -142,7 +166,7 @@ class PostgresqlRows:
     # --- leases
 
     def lease(self, service: str) -> Optional[Lease]:
-        rows = self._find("lease", f"{_LEASE} WHERE service = $1", service)
+        rows = self._find("lease", _LEASE_OF, service)
         return _lease(rows[0]) if rows else None
 
     def leases(self, now: float) -> Sequence[Lease]:
@@ -159,15 +183,13 @@ class PostgresqlRows:
     # --- rollouts
 
     def rollout(self, rollout_id: str) -> Optional[Rollout]:
-        rows = self._find("rollout", f"{_ROLLOUT} WHERE id = $1", rollout_id, again=False)
+        rows = self._find("rollout", f"{_ROLLOUT} WHERE id = $1", rollout_id)
         return self._as_rollout(rows[0]) if rows else None
 
     def unfinished(self, service: str) -> Sequence[Rollout]:
         if not service:
             return self._rollouts(f"WHERE {IS_UNFINISHED} ORDER BY number")
-        # one at most, says its index; without an order there is no other index to be tempted by
-        rows = self._find("rollout", f"{_ROLLOUT} WHERE service = $1 AND {IS_UNFINISHED}", service)
-        return [self._as_rollout(row) for row in rows]
+        return [self._as_rollout(row) for row in self._find("rollout", _UNFINISHED_OF, service)]
 
     def last_rollouts(self, service: str, limit: int) -> Sequence[Rollout]:
         where, values = _of_service(service)
@@ -241,12 +263,11 @@ class PostgresqlRows:
             self._newest = (int(rows[0][0]), rows[0][1]) if rows else (0, chain.GENESIS)
         return self._newest
 
-    def add_entry(self, entry: Entry) -> None:
-        self.put(
+    def add_entry(self, entry: Entry, body: str = "") -> None:
+        self._insert(
             "entry",
-            "INSERT INTO entry (seq, at, service, kind, actor, body, prev, hash)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-            *(entry.seq, entry.at, entry.service, entry.kind, entry.actor, chain.written(entry.body)),
+            "INSERT INTO entry (seq, at, service, kind, actor, body, prev, hash)",
+            *(entry.seq, entry.at, entry.service, entry.kind, entry.actor, body or chain.written(entry.body)),
             *(entry.prev, entry.hash),
         )
         self._newest = (entry.seq, entry.hash)
@@ -273,9 +294,7 @@ class PostgresqlRows:
     # --- triggers that were decided on, and small documents
 
     def seen(self, service: str, trigger: str) -> Optional[str]:
-        rows = self._find(
-            "seen", "SELECT what FROM seen WHERE service = $1 AND trigger = $2", service, trigger, again=False
-        )
+        rows = self._find("seen", _SEEN, service, trigger)
         return rows[0][0] if rows else None
 
     def mark_seen(self, service: str, trigger: str, what: str, now: float) -> None:
@@ -287,16 +306,13 @@ class PostgresqlRows:
         )
 
     def note(self, key: str) -> Mapping[str, object]:
-        return self._as_notes(self._find("note", "SELECT key, value FROM note WHERE key = $1", key)).get(key, {})
+        return self._as_notes(self._find("note", _NOTE, key)).get(key, {})
 
     def put_note(self, key: str, value: Mapping[str, object]) -> None:
         text = chain.written(value)
-        self.put(
-            "note",
-            "INSERT INTO note VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value",
-            *(key, text),
-        )
-        self._habit.notes[key] = text, value
+        then = "ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value"
+        self._insert("note", "INSERT INTO note (key, value)", key, text, then=then)
+        self._notes[key] = text, value
 
     def notes(self, prefix: str) -> Mapping[str, Mapping[str, object]]:
         sql = "SELECT key, value FROM note WHERE starts_with(key, $1) ORDER BY key"
@@ -305,12 +321,12 @@ class PostgresqlRows:
     def _as_notes(self, rows: Sequence[Row]) -> Dict[str, Mapping[str, object]]:
         found: Dict[str, Mapping[str, object]] = {}
         for key, text in rows:
-            known, note = self._habit.notes.get(key, ("", {}))
+            known, note = self._notes.get(key, ("", {}))
             try:
                 found[key] = note if known == text else chain.decode(text)
             except ValueError as error:
                 raise self._unreadable(f"Note {key}", error) from error
-            self._habit.notes[key] = text, found[key]
+            self._notes[key] = text, found[key]
         return found
 
     # --- the store itself

@@ -124,17 +124,19 @@ class Wire:
         from psycopg.pq import ConnStatus, ExecStatus
 
         pq, results, failure = self._pq, [], None
+        sync, fatal, fine = int(ExecStatus.PIPELINE_SYNC), int(ExecStatus.FATAL_ERROR), int(ConnStatus.OK)
+        while pq.flush():
+            self._wait(deadline, select.POLLIN | select.POLLOUT)
         while True:
-            while pq.flush():
-                self._wait(deadline, select.POLLIN | select.POLLOUT)
             while pq.is_busy():
                 self._wait(deadline, select.POLLIN)
             result = pq.get_result()
-            if result is not None and result.status == ExecStatus.PIPELINE_SYNC:
+            status = result.status if result is not None else None
+            if status == sync:
                 break
-            if result is not None and result.status == ExecStatus.FATAL_ERROR and failure is None:
+            if result is not None and status == fatal and failure is None:
                 failure = _failure(result)
-            if pq.status != ConnStatus.OK:
+            if pq.status != fine:
                 self.close()
                 raise Failure(failure.text if failure else "the connection was closed", lost=True)
             if result is not None:

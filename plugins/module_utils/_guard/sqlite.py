@@ -98,14 +98,35 @@ class _Rows:
     def __init__(self, db: sqlite3.Connection, path: str) -> None:
         self._db = db
         self._path = path
-        # by key, as it was read or written last: as long as its text is the same, it need not be read again
-        self._notes: Dict[str, Tuple[str, Mapping[str, object]]] = {}
+        # what is known since nobody else changed the file: so it need not be read again
+        self._version: Optional[int] = None
+        self._notes: Dict[str, Mapping[str, object]] = {}
+        self._leases: Dict[str, Optional[Lease]] = {}
+        self._unfinished: Dict[str, Sequence[Rollout]] = {}
+        self._newest: Optional[Tuple[int, str]] = None
+
+    def begin(self) -> None:
+        """A transaction has begun: forget what is known if another connection changed the file meanwhile."""
+        (version,) = self._db.execute("PRAGMA data_version").fetchone()
+        if version != self._version:
+            self.forget()
+            self._version = version
+
+    def forget(self) -> None:
+        for known in (self._notes, self._leases, self._unfinished):
+            known.clear()
+        self._newest = None
+
+    def expect(self, service: str, trigger: str, notes: Sequence[str]) -> None:
+        """Nothing to do: each question is answered at once."""
 
     # --- leases
 
     def lease(self, service: str) -> Optional[Lease]:
-        row = self._db.execute(f"{_LEASE} WHERE service = ?", (service,)).fetchone()
-        return Lease(*row) if row else None
+        if service not in self._leases:
+            row = self._db.execute(f"{_LEASE} WHERE service = ?", (service,)).fetchone()
+            self._leases[service] = Lease(*row) if row else None
+        return self._leases[service]
 
     def leases(self, now: float) -> Sequence[Lease]:
         rows = self._db.execute(f"{_LEASE} WHERE expires > ? ORDER BY service", (now,))
@@ -116,6 +137,7 @@ class _Rows:
             "INSERT OR REPLACE INTO lease (service, holder, token, expires) VALUES (?, ?, ?, ?)",
             (lease.service, lease.holder, lease.token, lease.expires),
         )
+        self._leases.pop(lease.service, None)
 
     # --- rollouts
 
@@ -123,7 +145,10 @@ class _Rows:
         return next(iter(self._rollouts("id = :key", {"key": rollout_id})), None)
 
     def unfinished(self, service: str) -> Sequence[Rollout]:
-        return self._rollouts(f"{_of(service)} {_IS_UNFINISHED} ORDER BY number", {"service": service})
+        if service not in self._unfinished:
+            where = f"{_of(service)} {_IS_UNFINISHED} ORDER BY number"
+            self._unfinished[service] = self._rollouts(where, {"service": service})
+        return self._unfinished[service]
 
     def last_rollouts(self, service: str, limit: int) -> Sequence[Rollout]:
         where = f"{_of(service)} 1 ORDER BY number DESC LIMIT :limit"
@@ -134,6 +159,7 @@ class _Rows:
 
     def add_rollout(self, rollout: Rollout) -> None:
         intent, progress, outcome = map(chain.canonical, (rollout.intent, rollout.progress, rollout.outcome))
+        self._unfinished.clear()
         self._db.execute(
             "INSERT INTO rollout (id, service, release, kind, state, token, opened_at, updated_at, intent,"
             " progress, outcome, started_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -142,6 +168,7 @@ class _Rows:
         )
 
     def put_rollout(self, rollout: Rollout) -> None:
+        self._unfinished.clear()
         self._db.execute(
             "UPDATE rollout SET state = ?, token = ?, updated_at = ?, outcome = ? WHERE id = ?",
             (rollout.state, rollout.token, rollout.updated_at, chain.canonical(rollout.outcome), rollout.id),
@@ -150,6 +177,7 @@ class _Rows:
     def put_progress(
         self, rollout_id: str, service: str, progress: Mapping[str, object], token: int, now: float
     ) -> bool:
+        self._unfinished.clear()
         saved = self._db.execute(
             "UPDATE rollout SET progress = ?, token = ?, updated_at = ?"
             f" WHERE id = ? AND service = ? AND {_IS_UNFINISHED}",
@@ -180,15 +208,18 @@ class _Rows:
     # --- the chain
 
     def newest(self) -> Tuple[int, str]:
-        row = self._db.execute("SELECT seq, hash FROM entry ORDER BY seq DESC LIMIT 1").fetchone()
-        return (row[0], row[1]) if row else (0, chain.GENESIS)
+        if self._newest is None:
+            row = self._db.execute("SELECT seq, hash FROM entry ORDER BY seq DESC LIMIT 1").fetchone()
+            self._newest = (row[0], row[1]) if row else (0, chain.GENESIS)
+        return self._newest
 
-    def add_entry(self, entry: Entry) -> None:
+    def add_entry(self, entry: Entry, body: str = "") -> None:
         self._db.execute(
             "INSERT INTO entry (seq, at, service, kind, actor, body, prev, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (entry.seq, entry.at, entry.service, entry.kind, entry.actor, chain.written(entry.body))
+            (entry.seq, entry.at, entry.service, entry.kind, entry.actor, body or chain.written(entry.body))
             + (entry.prev, entry.hash),
         )
+        self._newest = entry.seq, entry.hash
 
     def entries(self, service: str, after: int, limit: int) -> Sequence[Entry]:
         where = f"WHERE {_of(service)} seq > :after ORDER BY seq LIMIT :limit"
@@ -217,19 +248,14 @@ class _Rows:
         )
 
     def note(self, key: str) -> Mapping[str, object]:
-        row = self._db.execute("SELECT value FROM note WHERE key = ?", (key,)).fetchone()
-        if row is None:
-            return {}
-        text, note = self._notes.get(key, ("", {}))
-        if text != row[0]:
-            note = self._as_note(key, row[0])
-            self._notes[key] = (row[0], note)
-        return note
+        if key not in self._notes:
+            row = self._db.execute("SELECT value FROM note WHERE key = ?", (key,)).fetchone()
+            self._notes[key] = self._as_note(key, row[0]) if row else {}
+        return self._notes[key]
 
     def put_note(self, key: str, value: Mapping[str, object]) -> None:
-        text = chain.written(value)
-        self._db.execute(_PUT_NOTE, (key, text))
-        self._notes[key] = (text, value)
+        self._db.execute(_PUT_NOTE, (key, chain.written(value)))
+        self._notes[key] = value
 
     def notes(self, prefix: str) -> Mapping[str, Mapping[str, object]]:
         rows = self._db.execute(
@@ -243,6 +269,7 @@ class _Rows:
         return None  # it is this machine's
 
     def cut(self, seq: int, rollouts: Sequence[str], seen_before: float) -> None:
+        self.forget()
         self._db.execute("DELETE FROM entry WHERE seq <= ?", (seq,))
         for name in rollouts:
             self._db.execute("DELETE FROM command WHERE rollout = ?", (name,))
@@ -381,9 +408,11 @@ class SqliteStore:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         try:
+            self._rows.begin()
             yield
             self._db.execute("COMMIT")
         except BaseException:
+            self._rows.forget()
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise

@@ -20,6 +20,10 @@ T = TypeVar("T")
 class Rows(Protocol):
     """What a piece of work sees and changes. Mappings go in and come out as JSON knows them (`chain.canonical`)."""
 
+    def expect(self, service: str, trigger: str, notes: Sequence[str]) -> None:
+        """Said first: the service's lease, its unfinished rollout, these notes and what was seen of the trigger (''
+        for none) may be asked for. Where each question costs a round trip, they are all fetched with the first."""
+
     # --- leases: one row for each service, for ever, because its token only rises
 
     def lease(self, service: str) -> Optional[Lease]:
@@ -69,7 +73,8 @@ class Rows(Protocol):
     def newest(self) -> Tuple[int, str]:
         """seq and hash of the newest entry; (0, GENESIS) before the first."""
 
-    def add_entry(self, entry: Entry) -> None: ...
+    def add_entry(self, entry: Entry, body: str = "") -> None:
+        """`body` is the entry's as `chain.linked` wrote it; without it, it is written again."""
 
     def entries(self, service: str, after: int, limit: int) -> Sequence[Entry]:
         """With a higher seq than `after`, oldest first; of one service, or with '' of all."""

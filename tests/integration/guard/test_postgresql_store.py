@@ -12,8 +12,9 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
+import guard_load
 import pytest
 from postgres import PASSWORD, Postgres, postgres
 
@@ -625,6 +626,22 @@ def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyP
 
 
 # --- the ledger over it
+
+
+def test_a_decision_takes_one_round_trip_to_read_and_one_to_write(store: PostgresqlStore) -> None:
+    book, policy = Book(store), guard_load.policy(SHOP, cooldown=900, window=3600, max_actions=5)
+
+    def decide(name: str) -> "Tuple[bool, int]":
+        trips: List[object] = []
+        wire = store._connected()
+        asked = wire.ask
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(wire, "ask", lambda statements: [trips.append(statements), asked(statements)][1])
+            grant = book.decide(guard_load.request(name, SHOP, NOW), policy, holder="ci", ttl=60, now=NOW)
+        return grant.decision.allowed, len(trips)
+
+    assert [decide(name) for name in ("t1", "t2", "t3")] == [(True, 2), (False, 2), (False, 2)]
+    assert book.verify() is None
 
 
 def test_a_book_over_it_keeps_a_whole_chain(server: Postgres, schema: str, tmp_path: Path) -> None:

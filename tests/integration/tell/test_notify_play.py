@@ -213,4 +213,4 @@ def test_what_a_run_that_was_killed_had_to_tell_is_told_once_by_the_next(
     assert "Its source could not be asked again" in team.posts[1].json["data"]["summary"]
     assert [len(one["sent"]) for one in told] == [2, 0]
     with closing(open_ledger(where)) as ledger:
-        assert ledger.note("untold") == {} and ledger.verify() is None
+        assert ledger.owed() == {} and ledger.verify() is None

@@ -13,6 +13,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable, Iterator, List
 
@@ -25,7 +26,10 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._errors import (
     StoreError,
 )
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import files
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.chain import link
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Lease, Rollout
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.store import Rows
 
 pytestmark = pytest.mark.filterwarnings("error::DeprecationWarning:ansible_collections")
 
@@ -70,6 +74,35 @@ def test_a_writer_that_stays_is_reported_as_locked_and_nothing_is_written(ledger
         ledger.acquire("shop", "run", 30, 100.0)
     writer.close()
     assert ledger.acquire("shop", "run", 30, 100.0).token == 100
+
+
+def test_what_it_knows_is_what_the_file_says(ledger: SqliteLedger, path: Path) -> None:
+    def told(rows: Rows) -> List[object]:
+        return [rows.note("n"), rows.lease("shop"), [one.id for one in rows.unfinished("shop")], rows.newest()]
+
+    def change(rows: Rows) -> None:
+        (seq, prev), token = rows.newest(), len(rows.all_entries()) + 1
+        rows.put_note("n", {"n": token})
+        rows.put_lease(Lease("shop", "ci", token, 1e9 + token))
+        for rollout in rows.unfinished("shop"):
+            rows.put_rollout(replace(rollout, state="done"))
+        rows.add_rollout(Rollout(f"r{token}", "shop", "2.0", "canary", "open", token, 1e9, 1e9))
+        rows.add_entry(link(seq + 1, prev, at=1e9, service="shop", kind="note", actor="ada", body={"n": token}))
+
+    def fail(rows: Rows) -> None:
+        change(rows)
+        raise ValueError
+
+    store = ledger._store
+    with closing(SqliteLedger(str(path))) as other:
+        for writer in (store, other._store, other._store, store, other._store):
+            writer.write(change)
+            after = writer.read(told)
+            with pytest.raises(ValueError):
+                writer.write(fail)
+            assert store.read(told) == other._store.read(told) == after
+            with closing(SqliteLedger(str(path))) as fresh:
+                assert fresh._store.read(told) == after
 
 
 def test_a_file_that_may_only_be_read_can_be_read(ledger: SqliteLedger, path: Path) -> None:

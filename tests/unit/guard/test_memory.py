@@ -10,7 +10,7 @@ from typing import List, Mapping, Optional, Tuple
 import pytest
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import StoreError
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.chain import GENESIS, canonical, link
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.chain import GENESIS, canonical, decode, link
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision import Trigger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.memory import (
     ACTIONS_KEPT,
@@ -309,6 +309,26 @@ def test_when_only_such_are_left_the_oldest_is_forgotten() -> None:
         entries += [decided(number, "allowed", condition=f"alert:{number}")]
     assert "alert:0" not in after(*entries).conditions
     assert "alert:1" in after(*entries).conditions
+
+
+def test_what_is_forgotten_does_not_depend_on_how_often_it_was_read_back() -> None:
+    kept = Memory(), Fleet()
+    straight = Memory(), Fleet()
+    for number in range(SERVICES_KEPT + 50):
+        name, service = f"{number * 37 % 101}", f"s{number * 101 % 311}"
+        mine = [triggered(number, "t", name=name), decided(number, "recommended", until=number + 60.0)]
+        mine += [decided(number, "allowed", condition=f"alert:{name}")] if number % 3 == 0 else []
+        others = [triggered(number, "t", service=service), decided(number, "allowed", service=service)]
+        for one in [*mine, *others]:
+            alone = one.service == "shop"
+            straight = fold(straight[0], one) if alone else straight[0], fold_fleet(straight[1], one)
+            kept = fold(kept[0], one) if alone else kept[0], fold_fleet(kept[1], one)
+        kept = Memory.of(through_json(kept[0].as_dict())), Fleet.of(through_json(kept[1].as_dict()))
+    assert kept == straight
+
+
+def through_json(note: Mapping[str, object]) -> Mapping[str, object]:
+    return decode(canonical(note))
 
 
 def test_long_names_stay_apart() -> None:
