@@ -137,14 +137,20 @@ class Rulebook:
 
 
 @contextmanager
+def running(book: Rulebook) -> Iterator[Rulebook]:
+    """Until the end of the block."""
+    try:
+        book.start()
+        yield book
+    finally:
+        book.stop()
+
+
+@contextmanager
 def rulebook(*given: Any, **more: Any) -> Iterator[Rulebook]:
     """One that runs until the end of the block; the arguments are those of `Rulebook`."""
-    one = Rulebook(*given, **more)
-    try:
-        one.start()
-        yield one
-    finally:
-        one.stop()
+    with running(Rulebook(*given, **more)) as book:
+        yield book
 
 
 def alert(name: str, service: str, began: float, *, status: str = "firing", **labels: str) -> Dict[str, Any]:
