@@ -58,12 +58,17 @@ class Rulebook:
         self.command = ["ansible-rulebook", *words]
         self.child: Child | None = None
 
-    def start(self, timeout: float = 60) -> None:
-        """Start it, or start it again, and wait until it takes alerts; raises ChildFailed with its last lines."""
+    def begin(self) -> None:
+        """Start it, or start it again, and wait for nothing."""
         if self.child is None:
             self.child = Child("rulebook", self.command, self.folder, self.env)
         else:
             self.child.start()
+
+    def start(self, timeout: float = 60) -> None:
+        """The same, and wait until it takes alerts; raises ChildFailed with its last lines."""
+        self.begin()
+        assert self.child is not None
         self.child.wait_ready(self._ready, timeout)
 
     def _ready(self) -> bool:

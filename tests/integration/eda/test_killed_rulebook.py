@@ -1,0 +1,101 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""ansible-rulebook is killed at any moment of a run of alerts: nothing is lost, and nothing is done twice.
+
+`SELFHEAL_KILLS=50` says how often; a handful of times is the default.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sqlite3
+import subprocess
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Dict, List
+
+import pytest
+import requests
+from many_services import ALARM, OLD, Services, name, services
+from rulebook import Rulebook, alert, notification
+
+KILLS = int(os.environ.get("SELFHEAL_KILLS", "3"))
+ALARMING = max(3, KILLS // 2)
+LONGEST = 12.0  # seconds that it is left alone: it starts in three, and some playbooks run to their end
+
+pytestmark = [pytest.mark.xdist_group("eda-storm"), pytest.mark.timeout(3000)]
+
+
+class Sender(threading.Thread):
+    """Posts one alert after the other, each until it is taken, and never again after that."""
+
+    def __init__(self, book: Rulebook, live: List[str]) -> None:
+        super().__init__(daemon=True)
+        self._book, self._waiting = book, list(live)
+        self.taken: List[str] = []
+        self.wanted = threading.Semaphore(0)
+        self.start()
+
+    def run(self) -> None:
+        while self._waiting:
+            self.wanted.acquire()
+            service = self._waiting.pop(0)
+            body = notification([alert(ALARM, service, time.time())])
+            while not self._posted(body):
+                time.sleep(0.1)
+            self.taken.append(service)
+
+    def _posted(self, body: Dict[str, object]) -> bool:
+        try:
+            return self._book.post(body) == 200
+        except requests.RequestException:
+            return False
+
+
+def settle(there: Services, service: str, env: Dict[str, str]) -> None:
+    """What a timer does for every service: finish what somebody who was killed had begun."""
+    given = json.dumps({"delivery_service": service})
+    command = ["ansible-playbook", "-i", str(there.inventory), "selfheal.delivery.reconcile", "-e", given]
+    subprocess.run(command, env=env, check=False, capture_output=True, timeout=120)
+
+
+def test_no_alert_is_lost_and_no_release_goes_back_twice(tmp_path: Path, ansible_env: Dict[str, str]) -> None:
+    chance = random.Random(KILLS)
+    live = [name(number) for number in range(ALARMING)]
+    with services(tmp_path / "services", 4 * ALARMING, live) as there:
+        book = Rulebook(tmp_path / "book", ansible_env, inventory=there.inventory, persistence=True)
+        sender = Sender(book, live)
+        try:
+            for number in range(KILLS):
+                if number % 2 == 0 or KILLS < 2 * ALARMING:
+                    sender.wanted.release()
+                book.begin()
+                time.sleep(chance.uniform(0.0, LONGEST))
+                book.kill()
+            for _alert in live:
+                sender.wanted.release()
+            book.start()
+            book.wait(lambda: len(sender.taken) == len(live), "every alert is taken", 300)
+            book.wait_idle(1200)
+        finally:
+            book.stop()
+        left = [service for service in live if service not in there.healed()]
+        for service in left:
+            settle(there, service, ansible_env)
+        with closing(sqlite3.connect(book.spool / "spool.sqlite")) as spool:
+            states = dict(spool.execute("SELECT state, count(*) FROM item GROUP BY state"))
+        print(f"\n{KILLS} kills, {len(live)} alerts; of an interrupted rollback reconcile finished {left}")
+        assert states == {1: len(live)}
+        assert there.healed() == live
+        assert [there.current(service) for service in live] == [OLD] * len(live)
+        for service in live:
+            (rollout,) = there.rollouts(service)
+            found = there.entries(service)
+            verdicts = [entry.body["verdict"] for entry in found if entry.kind == "decision"]
+            assert verdicts.count("allowed") == 1, verdicts
+            assert sum(entry.kind == "outcome" and bool(entry.body["changed"]) for entry in found) == 1, found
+            assert (rollout.kind, rollout.state) == ("rollback", "done")
