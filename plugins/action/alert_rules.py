@@ -68,7 +68,7 @@ class ActionModule(KeepingAction):
         )
         kept = self.kept(made.text, options, task_vars, kind="rules")
         warnings = [*kept.pop("warnings", []), *_doubts(made)]
-        told = {**kept, "alerts": made.alerts, "skipped": [asdict(one) for one in made.skipped]}
+        told = {**kept, "alerts": made.alerts, "unwatched": [asdict(one) for one in made.unwatched]}
         return {**told, "warnings": warnings} if warnings else told
 
 
@@ -157,9 +157,9 @@ class Inventory:
 
 def _doubts(made: Made) -> List[str]:
     """What people would want to know, though the rules are right."""
-    skipped = [f"{one.service}: no alert watches gate {one.gate}: {one.why}" for one in made.skipped]
+    unwatched = [f"{one.service}: no alert watches gate {one.gate}: {one.why}" for one in made.unwatched]
     unheeded = [
         f"{service}: its guard acts on none of these alerts: guard.alerts does not name {made.acted_on}"
         for service in made.unheeded
     ]
-    return skipped + unheeded
+    return unwatched + unheeded

@@ -166,7 +166,7 @@ alerts:
   type: dict
   sample:
     production/shop: [ReleaseBurnsBudget, ServiceBurnsBudget, ServiceUnseen]
-skipped:
+unwatched:
   description: The gates that no alert watches, and why. Each is warned of.
   returned: success
   type: list

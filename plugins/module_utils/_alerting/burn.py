@@ -30,7 +30,7 @@ class Uncounted(OptionError):
 
 
 @dataclass(frozen=True)
-class Skipped:
+class Unwatched:
     """A gate that no alert watches, and why."""
 
     service: str
@@ -69,15 +69,15 @@ class Budget:
         return f"{name}{duration(window)}{{{inner}}}"
 
 
-def groups(of: Watched, watching: Watching) -> Tuple[List[Doc], List[Skipped]]:
+def groups(of: Watched, watching: Watching) -> Tuple[List[Doc], List[Unwatched]]:
     """The groups of one service, by severity, and the gates that no alert can watch."""
     budgets: List[Budget] = []
-    skipped: List[Skipped] = []
+    unwatched: List[Unwatched] = []
     for gate in of.policy.gates:
         try:
             budgets.append(_budget(of, gate, watching))
         except (NotASelector, Uncounted) as error:
-            skipped.append(Skipped(of.service, gate.name, error.what))
+            unwatched.append(Unwatched(of.service, gate.name, error.what))
     made: List[Doc] = []
     recorded: Set[float] = set()
     for severity in SEVERITIES if budgets else ():
@@ -86,7 +86,7 @@ def groups(of: Watched, watching: Watching) -> Tuple[List[Doc], List[Skipped]]:
         new = {seconds for pair in pairs for seconds in (pair.long, pair.short)} - recorded
         made.append(_group(budgets, watching, severity, sorted(new)))
         recorded |= new
-    return [group for group in made if group["rules"]], skipped
+    return [group for group in made if group["rules"]], unwatched
 
 
 def _group(budgets: Sequence[Budget], watching: Watching, severity: str, recorded: Sequence[float]) -> Doc:

@@ -79,10 +79,12 @@ def keep(
 def _read(path: str) -> Optional[str]:
     """What is there; None where there is nothing."""
     try:
-        with open(path, encoding="utf-8", newline="", errors="surrogateescape") as stream:
+        with open(path, encoding="utf-8", newline="") as stream:
             return stream.read()
     except FileNotFoundError:
         return None
+    except UnicodeDecodeError:
+        raise OptionError(f"{path} holds no text", mend="Remove it, or name another path") from None
     except OSError as error:
         raise OptionError(f"{path} cannot be read: {error.strerror}", mend="Name a file in path") from None
 
@@ -149,6 +151,9 @@ def _write(path: str, text: str, secret: bool) -> None:
 
 
 def _diff(wanted: Wanted, before: str, after: str) -> Dict[str, str]:
+    # what was there may have been somebody else's, or made of a configuration with secrets
+    if before and (wanted.kind == "alertmanager" or not before.startswith(MARK)):
+        before = "(not shown: it may hold secrets)\n"
     if wanted.secret:
-        before, after = "(not shown: it may hold secrets)\n", "(changed, and not shown: it may hold secrets)\n"
+        after = "(changed, and not shown: it may hold secrets)\n"
     return {"before": before, "after": after, "before_header": wanted.path, "after_header": wanted.path}

@@ -11,7 +11,7 @@ from .._codes.generate import Doc, as_yaml
 from .._codes.generate import groups as code_groups
 from .._codes.model import METRIC, Catalogue
 from .._errors import OptionError
-from .burn import RELEASE, SERVICE, Skipped, groups
+from .burn import RELEASE, SERVICE, Unwatched, groups
 from .model import Watched, Watching
 
 MADE = "# Made by selfheal.delivery.alert_rules from the services' policies. Do not edit.\n---\n"
@@ -26,7 +26,7 @@ class Made:
 
     text: str
     alerts: Dict[str, List[str]]
-    skipped: Tuple[Skipped, ...]
+    unwatched: Tuple[Unwatched, ...]
     acted_on: str
     unheeded: Tuple[str, ...]
 
@@ -37,11 +37,11 @@ def rules(
     """The same services always give the same text, in whatever order they come."""
     docs: List[Doc] = []
     alerts: Dict[str, List[str]] = {}
-    skipped: List[Skipped] = []
+    unwatched: List[Unwatched] = []
     for service in _sorted(services):
         made, left = groups(service, watching)
         docs += made
-        skipped += left
+        unwatched += left
         alerts[service.identity] = sorted({name for group in made for name in _names(group)})
     if catalogue is not None:
         docs += code_groups(catalogue, metric)
@@ -49,7 +49,7 @@ def rules(
         docs.append({"name": "selfheal-watchdog", "rules": [_watchdog(watching.watchdog)]})
     acted_on = RELEASE if watching.labels.version else SERVICE
     unheeded = [one.service for one in _sorted(services) if alerts[one.identity] and acted_on not in one.heeded]
-    return Made(MADE + as_yaml({"groups": docs}), alerts, tuple(skipped), acted_on, tuple(unheeded))
+    return Made(MADE + as_yaml({"groups": docs}), alerts, tuple(unwatched), acted_on, tuple(unheeded))
 
 
 def _sorted(services: Sequence[Watched]) -> List[Watched]:

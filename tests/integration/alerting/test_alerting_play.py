@@ -200,7 +200,7 @@ def test_what_burns_is_posted_with_its_token_and_taken_back_when_it_ends(
         for result in (rules, route):
             assert result["changed"] and result["reloaded"] and result["checked_by"]
         assert rules["alerts"] == {"test/shop": ["ReleaseBurnsBudget", "ServiceBurnsBudget", "ServiceUnseen"]}
-        assert rules["skipped"] == [] and '+  - alert: "ReleaseBurnsBudget"' in said
+        assert rules["unwatched"] == [] and '+  - alert: "ReleaseBurnsBudget"' in said
         assert SECRET in monitoring.config.read_text() and SECRET not in said
         assert TOKEN not in monitoring.config.read_text()
 

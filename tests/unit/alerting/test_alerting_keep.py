@@ -77,10 +77,11 @@ def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path, env: Dict[str, st
     with pytest.raises(OptionError, match="was written by somebody else"):
         put(path, env)
     assert path.read_text() == "groups: []\n"
-    assert put(path, env, force=True)["changed"] and path.read_text() == NEW
+    told = put(path, env, force=True)
+    assert told["changed"] and path.read_text() == NEW and "groups: []\n" not in str(told["diff"]).split("after")[0]
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(OptionError, match="was written by somebody else"):
-        put(path, env)
+    with pytest.raises(OptionError, match="holds no text"):
+        put(path, env, force=True)
     path.write_text("")
     assert put(path, env)["changed"], "an empty file is nobody's"
     with pytest.raises(OptionError, match="cannot be read"):
@@ -106,6 +107,7 @@ def test_secrets_are_shown_to_nobody(tmp_path: Path, env: Dict[str, str]) -> Non
     path = tmp_path / "alertmanager.yml"
     told = put(path, env, f"{OURS}s3cr3t\n", kind="alertmanager", secret=True)
     told = {**told, "second": put(path, env, f"{OURS}s3cr3t2\n", kind="alertmanager", secret=True)}
+    told = {**told, "third": put(path, env, OURS, kind="alertmanager")}
     assert "s3cr3t" not in str(told) and "not shown" in str(told["diff"])
     assert path.stat().st_mode & 0o777 == 0o640
 

@@ -149,7 +149,7 @@ def test_an_objective_is_the_gates_else_the_services_else_everybodys() -> None:
 def test_a_gate_that_counts_no_requests_is_named() -> None:
     odd = {**ERRORS, "name": "odd", "bad": "sum(rate(x[5m]))"}
     told = rules([shop(ERRORS, MEMORY, odd)], Watching())
-    assert [(one.gate, one.why.split(":")[0]) for one in told.skipped] == [
+    assert [(one.gate, one.why.split(":")[0]) for one in told.unwatched] == [
         ("memory", "a value gate counts no bad requests"),
         ("odd", "'sum(rate(x[5m]))' is not a selector"),
     ]
