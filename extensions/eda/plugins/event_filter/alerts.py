@@ -191,7 +191,7 @@ _CODE = re.compile(r"[A-Z][A-Z0-9]{1,15}-[A-Z][A-Z0-9]{1,31}-[0-9]{3}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{8,64}")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TIME = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,12}))?(?:([Zz])|([+-])(\d\d):?(\d\d))", re.ASCII
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,12}))?(?:[Zz]|([+-])(\d\d):?(\d\d))", re.ASCII
 )
 # A brace at the end would be half a marker, whose other half may follow where two texts are joined.
 _MARKER = re.compile(r"\{(?=[{%#]|\Z)")
@@ -293,9 +293,10 @@ def epoch(value: Any) -> Optional[float]:
     match = _TIME.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         return None
-    *numbers, fraction, _zulu, sign, hours, minutes = match.groups()
+    year, month, day, hour, minute, second = (int(number) for number in match.groups()[:6])
+    fraction, sign, hours, minutes = match.groups()[6:]
     try:
-        moment = datetime(*(int(number) for number in numbers), tzinfo=timezone.utc)  # type: ignore[arg-type,misc]
+        moment = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
     except ValueError:
         return None
     offset = (int(hours) * 3600 + int(minutes) * 60) * (-1 if sign == "-" else 1) if sign else 0
@@ -337,9 +338,9 @@ def parsed(options: Mapping[str, Any]) -> Options:
     for name in options:
         if name not in known:
             raise _wrong("options", f"there is none called {quoted(name)}; there are {', '.join(sorted(known))}")
-    labels = options.get("labels")
+    label, labels = options.get("service_label"), options.get("labels")
     return Options(
-        service_labels=_texts("service_label", options.get("service_label") or "service"),
+        service_labels=("service",) if label is None else _texts("service_label", label),
         services=_services(options.get("services")),
         environment_label=_text(options, "environment_label", "environment"),
         labels=DEFAULT_LABELS if labels is None else _texts("labels", labels),
@@ -357,6 +358,8 @@ def _wrong(name: str, why: str) -> Refused:
 
 def _text(options: Mapping[str, Any], name: str, default: str) -> str:
     value = options.get(name)
+    if value is not None and not isinstance(value, str):
+        raise _wrong(name, "it must be a text")
     return default if value is None else _texts(name, value)[0]
 
 
@@ -482,7 +485,8 @@ def _checked(body: Mapping[str, Any]) -> Tuple[List[Any], int]:
     """The alerts of a payload that an Alertmanager or a Grafana makes, and how many more it left out."""
     version, alerts, left_out = body.get("version"), body.get("alerts"), body.get("truncatedAlerts", 0)
     if not isinstance(version, str) or version not in PRODUCERS:
-        raise Refused("version", f"payload version {quoted(version)}; 4 (Alertmanager) and 1 (Grafana) are known")
+        known = " and ".join(f"{one} ({producer})" for one, producer in PRODUCERS.items())
+        raise Refused("version", f"payload version {quoted(version)}; {known} are known")
     if version == "1" and "orgId" not in body:
         raise Refused("producer", "payload version 1 without the orgId that Grafana sends")
     if not isinstance(alerts, list):
