@@ -1,0 +1,185 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An event is taken only as the filter makes it; what to do about it; and how it is acknowledged."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any, Dict, List
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.selfheal.delivery.extensions.eda.plugins.event_filter import alerts as events
+from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
+from ansible_collections.selfheal.delivery.plugins.module_utils._respond.event import Event, acks_of, parse_event
+from ansible_collections.selfheal.delivery.plugins.module_utils._respond.spool import acknowledge
+from ansible_collections.selfheal.delivery.plugins.module_utils._respond.ways import Way, chosen
+
+ONE, TWO = "9d1a9b5c-2f0e-5f5b-8c7d-0a1b2c3d4e5f", "00000000-0000-5000-8000-000000000000"
+FIRING: Dict[str, Any] = {
+    "kind": "alert",
+    "status": "firing",
+    "service": "shop",
+    "environment": "production",
+    "name": "ShopErrors",
+    "id": "3fae0c11a2b3c4d5-1795251593",
+    "at": 1795251593.85,
+    "release": "2.0.1",
+    "alarming": 3,
+    "labels": {"alertname": "ShopErrors"},
+    "ack": [ONE],
+}
+
+
+def test_an_alert_becomes_the_guards_trigger() -> None:
+    event = parse_event(FIRING)
+    assert (event.service, event.alarming, event.fingerprint) == ("shop", 3, "3fae0c11a2b3c4d5")
+    trigger = event.trigger(at=1795251000.0, evidence={"source": {}})
+    assert (trigger.kind, trigger.name, trigger.id) == ("alert", "ShopErrors", FIRING["id"])
+    assert (trigger.at, trigger.active, trigger.evidence) == (1795251000.0, True, {"source": {}})
+    assert not parse_event({**FIRING, "status": "resolved"}).trigger().active
+
+
+@pytest.mark.parametrize(
+    ("more", "by_alert", "fingerprint", "what"),
+    [
+        ({}, True, "3fae0c11a2b3c4d5", "alert ShopErrors"),
+        ({"kind": "error_code", "name": "SHOP-CART-001"}, True, "3fae0c11a2b3c4d5", "error code SHOP-CART-001"),
+        ({"kind": "error_code", "name": "SHOP-CART-001", "labels": {}}, False, "", "error code SHOP-CART-001"),
+        ({"kind": "call", "name": "ci", "id": "build-7"}, False, "", "call ci"),
+        ({"id": "something-else"}, True, "", "alert ShopErrors"),
+    ],
+)
+def test_only_an_alert_has_a_source_to_ask(more: Dict[str, Any], by_alert: bool, fingerprint: str, what: str) -> None:
+    event = parse_event({**FIRING, **more})
+    assert (event.by_alert, event.fingerprint, event.what) == (by_alert, fingerprint, what)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"kind": "alarm"}, "its kind is 'alarm'"),
+        ({"kind": ["alert"]}, "its kind is a list"),
+        ({"status": "pending"}, "its status is 'pending'"),
+        ({"service": "shop,crm"}, "its service is 'shop,crm', which is no plain name"),
+        ({"service": "@/etc/passwd"}, "which is no plain name"),
+        ({"service": ""}, "it has no service"),
+        ({"service": "ungrouped"}, "which is no service"),
+        ({"service": {"a": "b"}}, "its service is of another type"),
+        ({"environment": "../prod"}, "its environment is '../prod'"),
+        ({"name": " "}, "it has no name"),
+        ({"name": "Shop\nErrors"}, "its name is not one printable line"),
+        ({"name": "x" * 513}, "its name is not one printable line"),
+        ({"id": ""}, "it has no id"),
+        ({"id": 7}, "its id is a number"),
+        ({"at": "now"}, "its at is no time"),
+        ({"at": float("nan")}, "its at is no time"),
+        ({"at": True}, "its at is no time"),
+        ({"alarming": -1}, "its alarming is no number of services"),
+        ({"alarming": 2.5}, "its alarming is no number of services"),
+        ({"release": "2.0 1"}, "its release is '2.0 1'"),
+        ({"labels": {"a": 1}}, "its labels are not texts"),
+        ({"labels": []}, "its labels is a list"),
+    ],
+)
+def test_anything_else_is_refused(more: Dict[str, Any], says: str) -> None:
+    with pytest.raises(OptionError, match="respond_event cannot be taken") as refused:
+        parse_event({**FIRING, **more})
+    assert says in refused.value.message
+
+
+@pytest.mark.parametrize("raw", ["kind=alert", None, 7, ["a"], True])
+def test_a_text_is_no_event(raw: object) -> None:
+    with pytest.raises(OptionError, match="Give it as JSON"):
+        parse_event(raw)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text() | st.integers(), lambda inner: st.lists(inner)))
+def test_no_value_of_a_field_breaks_it(value: object) -> None:
+    for field in FIRING:
+        try:
+            event = parse_event({**FIRING, field: value})
+        except OptionError:
+            continue
+        assert isinstance(event, Event) and event.service.isidentifier()
+
+
+def test_whatever_the_filter_makes_is_taken_or_told() -> None:
+    body = {
+        "version": "4",
+        "status": "firing",
+        "alerts": [
+            {
+                "status": "firing",
+                "startsAt": "2026-11-21T15:50:28.25Z",
+                "fingerprint": "3fae0c11a2b3c4d5",
+                "labels": {"alertname": "Shop{{ x }}", "service": "shop", "version": "2.0.1"},
+            },
+            {"status": "firing", "labels": {"alertname": "Watchdog"}, "startsAt": "2026-11-21T15:50:28Z"},
+            {"status": "firing", "labels": {"alertname": "NoService"}, "startsAt": "2026-11-21T15:50:28Z"},
+        ],
+    }
+    made: List[Any] = events.main({"payload": body, "meta": {}})
+    assert sorted(parse_event(one).kind for one in made) == ["alert", "refused", "watchdog"]
+    (alert,) = [parse_event(one) for one in made if one["kind"] == "alert"]
+    assert (alert.release, alert.fingerprint) == ("2.0.1", "3fae0c11a2b3c4d5")
+
+
+# --- what to do
+
+
+@pytest.mark.parametrize(
+    ("wish", "response", "expected"),
+    [
+        (None, (), Way("rollback")),
+        ("", ("page",), Way("page")),
+        ("record", ("rollback",), Way("record")),
+        (None, ("restart", "page"), Way("restart")),
+    ],
+)
+def test_the_rulebook_comes_first_then_the_catalogue(wish: object, response: "tuple[str, ...]", expected: Way) -> None:
+    assert chosen(wish, response, "C") == expected
+
+
+def test_what_nobody_can_do_is_passed_over_and_told() -> None:
+    assert chosen(None, ("flag_off", "rollback"), "C") == Way(
+        "rollback", "C asks for flag_off first, which is not automated, so that a person has to do it"
+    )
+    assert chosen(None, ("flag_off",), "C").do == "page"
+    for wish in ("rolback", ["rollback"]):
+        with pytest.raises(OptionError, match="respond_with is"):
+            chosen(wish, ())
+
+
+# --- the acknowledgement
+
+
+def test_only_what_is_a_uuid_is_acknowledged() -> None:
+    given_acks = [ONE, "../../etc/x", ONE.upper(), 7, None, ONE, TWO, f"{ONE}\n"]
+    assert acks_of({"ack": given_acks, "kind": 7}) == (ONE, TWO)
+    for raw in (None, "x", [], {"ack": "x"}, {"ack": {"a": 1}}):
+        assert acks_of(raw) == ()
+
+
+def test_an_acknowledgement_is_an_empty_file_and_follows_no_link(tmp_path: Path) -> None:
+    (tmp_path / "done").mkdir()
+    (tmp_path / "done" / TWO).symlink_to(tmp_path / "elsewhere")
+    for _again in range(2):
+        acknowledge(str(tmp_path), [ONE, TWO, "../x"])
+    made = tmp_path / "done" / ONE
+    assert made.read_bytes() == b"" and stat.S_IMODE(os.stat(made).st_mode) == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["done"]
+
+    acknowledge("/nonexistent", [])
+    with pytest.raises(OptionError, match="the event source waits in vain"):
+        acknowledge("/nonexistent", [ONE])
+    (tmp_path / "away").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "done").symlink_to(tmp_path / "away")
+    with pytest.raises(OptionError, match="cannot be written to"):
+        acknowledge(str(tmp_path / "other"), [ONE])
+    assert not list((tmp_path / "away").iterdir())
