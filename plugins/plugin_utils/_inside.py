@@ -45,8 +45,9 @@ def done(inside: Inside, arguments: Mapping[str, Any], *, dry: bool) -> Facts:
     """The module's result. ImportError where a library is missing: the module's own Python may have it."""
     checked = ArgumentSpecValidator(inside.spec, required_if=list(inside.required_if)).validate(plain(arguments))
     if checked.error_messages:
-        return {"failed": True, "msg": "; ".join(checked.error_messages)}
-    result = told(lambda: inside.work(checked.validated_parameters, dry), passing=(ImportError,))
+        result: Facts = {"failed": True, "msg": "; ".join(checked.error_messages)}
+    else:
+        result = told(lambda: inside.work(checked.validated_parameters, dry), passing=(ImportError,))
     # as it would come out of the module's process: plain containers, and without what must not be shown
     result = json.loads(json.dumps(result))
     shown: Facts = remove_values(result, checked._no_log_values)
