@@ -25,8 +25,8 @@ HERE = {"http": "", "https": ""}
 class Rulebook:
     """One ansible-rulebook in `folder`. Its source shows a bearer token, has a spool, and can be killed and restarted.
 
-    `rulebook` is a file or the name of one in a collection; `variables` come before those that are given here. With
-    `persistence`, what the engine knows outlives it, in a database of H2.
+    `rulebook` is a file or the name of one in a collection; `variables` come before those that are given here, and
+    one that is None is left unset. With `persistence`, what the engine knows outlives it, in a database of H2.
     """
 
     def __init__(
@@ -49,12 +49,12 @@ class Rulebook:
         self.env = {**env, "SELFHEAL_TOKEN": self.token, "HOME": str(folder), "TMPDIR": str(folder / "tmp")}
         (folder / "tmp").mkdir(exist_ok=True)
         given: Dict[str, object] = {"selfheal_port": self.port, "selfheal_token_file": str(self.token_file)}
-        given.update(selfheal_spool=str(self.spool), SELFHEAL_TOKEN=self.token, **(variables or {}))
+        given.update({"selfheal_spool": str(self.spool), "SELFHEAL_TOKEN": self.token, **(variables or {})})
         words = ["--rulebook", rulebook, "--inventory", str(inventory), "--vars", "vars.yml", *arguments]
         if persistence:
             given["drools_db_file_path"] = str(folder / "engine")
             words += ["--persistence-id", "1", "--id", "1"]
-        (folder / "vars.yml").write_text(json.dumps(given))
+        (folder / "vars.yml").write_text(json.dumps({key: value for key, value in given.items() if value is not None}))
         self.command = ["ansible-rulebook", *words]
         self.child: Child | None = None
 
@@ -70,6 +70,13 @@ class Rulebook:
         self.begin()
         assert self.child is not None
         self.child.wait_ready(self._ready, timeout)
+
+    def failed_start(self, timeout: float = 60) -> str:
+        """What it says when it ends by itself, with an error, as it has to."""
+        self.begin()
+        assert self.child is not None
+        assert self.child.process.wait(timeout) not in (0, None), self.log
+        return self.log
 
     def _ready(self) -> bool:
         try:
