@@ -8,9 +8,11 @@ import os
 import random
 import resource
 import shutil
+import sqlite3
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
@@ -38,6 +40,7 @@ def test_repeats_and_what_comes_too_late_are_not_emitted(source: Source) -> None
     assert source.post(group(alert("High", begun=60))) == (200, {"taken": 1, "duplicates": 0, "late": 0})
     expected = [("High", "firing"), ("Slow", "firing"), ("High", "resolved"), ("Mem", "resolved"), ("High", "firing")]
     assert source.until(5) == expected
+    source.child.wait_ready(lambda: source.metrics()['alerts_total{outcome="done"}'] == 5, 10)
     source.restart()
     assert source.post(group(firing, resolved, alert("Slow"))) == (200, {"taken": 0, "duplicates": 2, "late": 1})
     time.sleep(0.3)
@@ -107,13 +110,43 @@ def test_a_playbook_holds_its_service_and_a_slot_until_it_reports(tmp_path: Path
     source.stop()
 
 
+def uuids(source: Source) -> Dict[str, str]:
+    """The uuid of each service's alert that is kept."""
+    with closing(sqlite3.connect(source.spool / "spool.sqlite")) as database:
+        return dict(database.execute("SELECT service, uuid FROM item"))
+
+
+def test_what_is_reported_while_it_waits_or_too_late_or_not_at_all(tmp_path: Path) -> None:
+    source = Source(tmp_path, wait_for="playbook", slots=1, slot_timeout=1, spool_keep=4)
+    source.post(group(alert("High", "a"), alert("High", "b")))
+    source.until(1)
+    (source.spool / "done" / "not-a-uuid").touch()
+    (source.spool / "done" / uuids(source)["b"]).touch()
+    source.child.wait_ready(lambda: source.metrics()['alerts_total{outcome="timed_out"}'] == 1, 10)
+    source.child.wait_ready(lambda: source.metrics()["queue_length"] == 0, 10)
+    assert len(source.alerts()) == 1
+    # whoever sends it again gives it another chance
+    assert source.post(group(alert("High", "a"), alert("High", "b")))[1] == {"taken": 1, "duplicates": 1, "late": 0}
+    source.until(2)
+    (source.spool / "done" / uuids(source)["a"]).touch()
+    source.child.wait_ready(lambda: source.metrics()["slots_in_use"] == 0, 10)
+    source.post(group(alert("Old", "c")))
+    source.until(3)
+    time.sleep(4.5)
+    source.restart()
+    time.sleep(0.5)
+    assert len(source.alerts()) == 3
+    assert source.post(group(alert("Old", "c")))[1]["taken"] == 1  # forgotten
+    source.stop()
+
+
 def test_the_engine_confirms(tmp_path: Path) -> None:
     source = Source(tmp_path, feedback=True, silent=1)
     source.post(group(alert("Lost", "a")))
     source.until(1)
     source.post(group(alert("Had", "b")))
     source.until(2)
-    time.sleep(7)
+    time.sleep(5)
     assert source.metrics()["in_flight"] == 1
     source.restart()
     assert source.until(3)[2] == ("Lost", "firing")

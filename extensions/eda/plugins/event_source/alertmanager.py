@@ -96,8 +96,8 @@ options:
     default: 3600
   wait_for:
     description:
-      - When an alert is done. With V(engine), once the engine has it; with C(feedback=true) and C(--persistence-id),
-        once the engine has confirmed it.
+      - When an alert is done. With V(engine), three seconds after the engine took it; with C(feedback=true) and
+        C(--persistence-id), three seconds after the engine confirmed it.
       - With V(playbook), once there is an empty file C(done/UUID) in O(spool) for each UUID that the event names in
         C(meta.selfheal.ack), also of what resolves. Until then no other event of that service is emitted, and at most
         O(slots) of all.
@@ -820,6 +820,8 @@ class Spool:
             lock = os.open(os.path.join(self.folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as problem:
             raise SourceError(f"The spool {self.folder} cannot be written: {problem.strerror}") from None
+        if stat.S_IMODE(os.stat(self.done).st_mode | os.stat(self.folder).st_mode) & 0o022:
+            logger.warning("Others may write into the spool %s, and so say that an alert is done", self.folder)
         kind = file_system(self.folder)
         if kind in NETWORK:
             os.close(lock)
@@ -979,12 +981,18 @@ def _sorted_out(connection: sqlite3.Connection, items: Sequence[Item]) -> Tuple[
     late: Set[str] = set()
     duplicates = 0
     for item in items:
-        rows = connection.execute("SELECT uuid, status FROM item WHERE incident = ?", (item.incident,)).fetchall()
-        if item.status == "firing" and (item.incident in ended or any(status == "resolved" for uid, status in rows)):
+        rows = connection.execute(
+            "SELECT uuid, status, state FROM item WHERE incident = ?", (item.incident,)
+        ).fetchall()
+        if item.status == "firing" and (
+            item.incident in ended or any(status == "resolved" for uid, status, state in rows)
+        ):
             late.add(item.uuid)
-        elif item.uuid in fresh or any(uid == item.uuid for uid, status in rows):
+        elif item.uuid in fresh or any(uid == item.uuid and state != LEFT for uid, status, state in rows):
             duplicates += 1
         else:
+            # one that nobody reported in time gets another chance when it is sent again
+            connection.execute("DELETE FROM item WHERE uuid = ? AND state = ?", (item.uuid, LEFT))
             fresh[item.uuid] = item
             if item.status == "resolved":
                 ended.add(item.incident)
@@ -1035,22 +1043,22 @@ def remember(now: float, keep: float) -> Job:
 
 
 def load(items: Sequence[Waiting]) -> Job:
-    """Rows (seq, group, JSON of the item) of these items, in their order."""
+    """Rows (seq, group, JSON of the item) of those of these items that are not done, in their order."""
 
     def job(connection: sqlite3.Connection) -> List[Tuple[int, str, str]]:
-        find = "SELECT seq, (SELECT body FROM post WHERE id = item.post), body FROM item WHERE seq = ?"
+        find = "SELECT seq, (SELECT body FROM post WHERE id = item.post), body FROM item WHERE seq = ? AND state <> 1"
         return [row for row in (connection.execute(find, (item.seq,)).fetchone() for item in items) if row]
 
     return job
 
 
 def finish(uuids: Sequence[str], state: int) -> Job:
-    """Nothing more is to be done about these; what is done needs its text no more."""
+    """Nothing more is to be done about these; what is done needs its text no more. Returns how many were not before."""
 
-    def job(connection: sqlite3.Connection) -> None:
+    def job(connection: sqlite3.Connection) -> int:
         done = "UPDATE item SET state = 1, post = '', body = '' WHERE uuid = ? AND state <> 1"
         left = "UPDATE item SET state = 2 WHERE uuid = ? AND state = 0"
-        connection.executemany(done if state == DONE else left, [(uid,) for uid in uuids])
+        return connection.executemany(done if state == DONE else left, [(uid,) for uid in uuids]).rowcount
 
     return job
 
@@ -1207,7 +1215,7 @@ class Flight:
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CONFIRMED_WITHIN = 60.0  # seconds; after that, the engine is given the event again
-QUIET = 5.0  # seconds: how many events the filters made of one is not known, and each is confirmed by itself
+QUIET = 3.0  # seconds after the engine's last word on an event, of which the filters may have made several
 TRIES = 3
 ACKS_EVERY = 0.2  # seconds
 
@@ -1300,8 +1308,9 @@ class Delivery:
                 await self.stir.wait()
 
     async def _emitted(self, items: Sequence[Waiting]) -> None:
+        service = items[0].service
         if self.playbook:
-            self.order.hold(items[0].service)
+            self.order.hold(service)
         try:
             rows = await self.spool.run(load(items))
         except SpoolError as problem:
@@ -1309,13 +1318,19 @@ class Delivery:
             await asyncio.sleep(1)
             self._back(items, tried=False)
             return
+        there = {seq for seq, group, text in rows}
+        items = [item for item in items if item.seq in there]
+        if not items:  # somebody reported them while they waited
+            if self.playbook:
+                self.order.free(service)
+            return
         event = self._composed(items, rows)
         flight = self._take_off(items)
         if await self._put(event):
             self.counts["emitted"] += len(items)
             flight.since = time.monotonic()
-            if not flight.left:
-                self._finish([item.uuid for item in items], DONE)
+            if not self.playbook and self.feedback is None:
+                flight.confirmed, flight.heard = set(flight.left), flight.since
         else:
             self._land(flight)
             self._back(items, tried=True)
@@ -1338,11 +1353,9 @@ class Delivery:
         return True
 
     def _take_off(self, items: Sequence[Waiting]) -> Flight:
-        """What will be waited for: a playbook, which has to hear of what is over as well, or the engine's word."""
-        waited = self.playbook or self.feedback is not None
-        left: Set[str] = {item.uuid for item in items} if waited else set()
-        flight = Flight(items[0].service, items, left)
-        self.flights.update(dict.fromkeys(left, flight))
+        """Wait for a playbook, which has to hear of what is over as well, or for the engine."""
+        flight = Flight(items[0].service, items, {item.uuid for item in items})
+        self.flights.update(dict.fromkeys(flight.left, flight))
         if self.playbook:
             self.slots_used += 1
         return flight
@@ -1420,12 +1433,12 @@ class Delivery:
             for state in (DONE, LEFT):
                 uuids = [uid for uid, wanted in finished.items() if wanted == state]
                 if uuids:
-                    await self.spool.run(finish(uuids, state))
+                    marked: int = await self.spool.run(finish(uuids, state))
+                    self.counts["done"] += marked if state == DONE else 0
         except BaseException:
             self.finished = {**finished, **self.finished}
             self.marking.set()
             raise
-        self.counts["done"] += sum(state == DONE for state in finished.values())
         read = self.acks.intersection(finished)
         if read:
             await asyncio.to_thread(remove_acks, self.spool.done, read)
@@ -1766,17 +1779,21 @@ async def listening(
         await runner.cleanup()
 
 
+def certificate_stamp(options: Options) -> Tuple[Tuple[int, ...], ...]:
+    return file_stamp(options.certfile), file_stamp(options.keyfile)
+
+
 async def keep_house(options: Options, door: Door, delivery: Delivery, context: Optional[ssl.SSLContext]) -> None:
     """Every second: secrets that changed, playbooks that take too long, a spool that may work again; rarely: tidy."""
     spool = delivery.spool
-    stamp = file_stamp(options.certfile)
+    stamp = certificate_stamp(options)
     pruned = 0.0
     while True:
         await asyncio.sleep(1)
         await asyncio.to_thread(door.refresh)
         delivery.sweep(time.monotonic())
-        if context and stamp != file_stamp(options.certfile):
-            stamp = file_stamp(options.certfile)
+        if context and stamp != certificate_stamp(options):
+            stamp = certificate_stamp(options)
             try:
                 load_certificate(context, options)
             except SourceError as problem:
