@@ -181,7 +181,8 @@ def test_nothing_that_was_answered_200_is_lost_when_it_is_killed(tmp_path: Path)
     ending.set()
     for sender in senders:
         sender.join()
-    time.sleep(1)
+    source.child.wait_ready(lambda: source.metrics()["queue_length"] == 0)
+    time.sleep(0.2)
     emitted = Counter(name for name, status in source.alerts())
     assert len(said) > 3 * KILLS
     assert not [name for name in said if name not in emitted]
@@ -269,7 +270,8 @@ def test_memory_stays_flat_through_ten_thousand_alerts(tmp_path: Path) -> None:
         for post in range(begin, begin + 50):
             alerts = [alert(f"A{post}-{n}", f"s{n % 50}", note="x" * 200) for n in range(100)]
             assert source.post(group(*alerts))[0] == 200
-        source.until((begin + 50) * 100)
+        emitted = (begin + 50) * 100
+        source.child.wait_ready(lambda: source.metrics()['alerts_total{outcome="emitted"}'] == emitted)
         status = Path(f"/proc/{source.child.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0])
 
