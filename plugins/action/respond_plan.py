@@ -49,6 +49,7 @@ from ansible_collections.selfheal.delivery.plugins.plugin_utils._scene import Sc
 
 GIVEN = ("respond_event", "respond_with", "respond_spool", "ansible_eda", "delivery_service", "delivery_environment")
 NOTHING, TELL = "nothing", "tell"
+ACTING = (ways.ROLLBACK, ways.RESTART, ways.ABORT)
 # what the guard can say before the places were asked, once the alert's source was
 EARLY = (
     words.DUPLICATE,
@@ -120,12 +121,16 @@ class ActionModule(ControllerAction):
         at, who = now(), actor(task_vars)
         code = _code(event, scene)
         way = ways.chosen(plain(dict.get(task_vars, "respond_with")), code.response if code else (), event.name)
+        if event.active and way.do in ACTING:
+            event = event.about(scene.guard.alerts)
+        quiet = way.do == ways.RECORD or not event.active
         with closing(open_ledger(scene.ledger)) as ledger:
-            if not event.active or way.do == ways.RECORD:
-                return self._recorded(ledger, Case(event, scene, way, code, Answer(False), who, at))
             since = (at if event.at is None else event.at) - scene.guard.services_window
-            answer = asked(scene.alerts, event, scene.services, since)
+            # of an alert that is over nobody need be asked, unless it stands for others
+            answer = Answer(False) if quiet and not event.others else asked(scene.alerts, event, scene.services, since)
             case = Case(event, scene, way, code, answer, who, at)
+            if quiet:
+                return self._recorded(ledger, case)
             todo: Dict[str, Callable[[Ledger, Case], Facts]] = {ways.PAGE: self._page, ways.ABORT: self._abort}
             return {**_found(case), **todo.get(way.do, self._act)(ledger, case)}
 
@@ -143,8 +148,11 @@ class ActionModule(ControllerAction):
 
     def _recorded(self, ledger: Ledger, case: Case) -> Facts:
         new = self._observed(ledger, case)
+        if not case.event.active and not self.checking:
+            new = _others_over(ledger, case) or new
         told = "is recorded" if new else "was known already"
         over = "" if case.event.active else " is over, which"
+        told = "would be recorded" if self.checking else told
         return {**_found(case), "changed": new, "msg": f"{case.scene.identity}: {case.event.what}{over} {told}"}
 
     def _observed(self, ledger: Ledger, case: Case) -> bool:
@@ -268,7 +276,21 @@ def _code(event: Event, scene: Scene) -> Optional[Code]:
 
 def _trigger(case: Case) -> words.Trigger:
     evidence = {"source": case.answer.as_dict()} if case.answer.asked else {}
-    return case.event.trigger(at=case.answer.since, evidence=evidence)
+    return case.event.trigger(at=case.answer.since, ident=case.answer.incident, evidence=evidence)
+
+
+def _others_over(ledger: Ledger, case: Case) -> bool:
+    """The end of other alerts, for which the event stands and of which their source says that none fires any more."""
+    scene, answer = case.scene, case.answer
+    if answer.firing is None:
+        return False
+    memory, new = ledger.memory(scene.identity), False
+    for name in case.event.others:
+        condition = memory.condition(f"{words.ALERT}:{name}")
+        for incident in condition.firing if name not in answer.names else ():
+            over = words.Trigger(words.ALERT, name, incident, active=False)
+            new = ledger.observe(scene.identity, over, scene.guard, case.who, case.at) is not None or new
+    return new
 
 
 def _alarming(case: Case) -> int:

@@ -8,9 +8,9 @@ Somebody else wrote it. It selects a service and a policy; nothing of it is ever
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
-from typing import Dict, List, Mapping, Optional, Tuple, Type, TypeVar
+from typing import Container, Dict, List, Mapping, Optional, Tuple, Type, TypeVar
 
 from .._errors import OptionError, nearest
 from .._guard.decision import ALERT, CALL, ERROR_CODE, Trigger
@@ -21,6 +21,7 @@ FIRING, RESOLVED = "firing", "resolved"
 SHOWN = 60  # characters of somebody else's text that a message shows
 LONGEST = 512
 MOST_ACKS = 10_000
+MOST_OTHERS = 100
 
 _SERVICE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}|")
@@ -35,8 +36,8 @@ T = TypeVar("T")
 class Event:
     """`at` is when it began, in epoch seconds; `ident` is the same for every copy of one incident's signal.
 
-    `alarming` is how many services the sender knows to alarm, 0 when it does not say. `ack` are the items in the
-    source's spool that this event stands for.
+    `alarming` is how many services the sender knows to alarm, 0 when it does not say. `others` are the names of alerts
+    about the same service that came with this one, which may stand for them all.
     """
 
     kind: str  # one of KINDS
@@ -50,6 +51,7 @@ class Event:
     alarming: int = 0
     reason: str = ""  # why it was refused, or why somebody calls
     labels: Mapping[str, str] = field(default_factory=dict)
+    others: Tuple[str, ...] = ()
 
     @property
     def active(self) -> bool:
@@ -75,10 +77,20 @@ class Event:
         """In words, for people."""
         return f"{self.kind.replace('_', ' ')} {self.name}".strip()
 
-    def trigger(self, *, at: Optional[float] = None, evidence: Optional[Mapping[str, object]] = None) -> Trigger:
-        """As the guard takes it; `at` is when it began, by who knows better than the event."""
-        began = self.at if at is None else at
-        return Trigger(self.kind, self.name, self.ident, began, self.active, evidence=dict(evidence or {}))
+    def about(self, names: Container[str]) -> "Event":
+        """The same about the first of the other alerts that is among `names`, where this one is not."""
+        if self.kind != ALERT or self.name in names:
+            return self
+        other = next((name for name in self.others if name in names), "")
+        # an identity that is no alert's: its source is asked for the name, and tells the alert's own
+        return replace(self, name=other, ident=f"{self.ident}/{other}", labels={}) if other else self
+
+    def trigger(
+        self, *, at: Optional[float] = None, ident: str = "", evidence: Optional[Mapping[str, object]] = None
+    ) -> Trigger:
+        """As the guard takes it; `at` is when it began, and `ident` which incident it is, by who knows better."""
+        began, incident = self.at if at is None else at, self.ident if self.fingerprint else ident or self.ident
+        return Trigger(self.kind, self.name, incident, began, self.active, evidence=dict(evidence or {}))
 
 
 def parse_event(raw: object) -> Event:
@@ -103,6 +115,7 @@ def parse_event(raw: object) -> Event:
         reason=_line(raw, "reason"),
         release=_matched(raw, "release", _RELEASE),
         labels=_labels(raw),
+        others=_others(raw),
     )
     return event if kind == WATCHDOG else _of_service(event, raw)
 
@@ -187,6 +200,13 @@ def _count(raw: Mapping[object, object], key: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**9:
         raise _wrong(f"its {key} is no number of services")
     return value
+
+
+def _others(raw: Mapping[object, object]) -> Tuple[str, ...]:
+    others: List[object] = _typed(raw, "others", list, [])
+    if len(others) > MOST_OTHERS or not all(isinstance(one, str) and one.isprintable() for one in others):
+        raise _wrong(f"its others are not at most {MOST_OTHERS} names")
+    return tuple(str(one)[:LONGEST] for one in others)
 
 
 def _labels(raw: Mapping[object, object]) -> Dict[str, str]:

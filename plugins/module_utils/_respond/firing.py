@@ -53,17 +53,20 @@ class Firing:
 class Answer:
     """`firing` is None when nobody could tell; `asked` is False when the inventory names nobody to ask.
 
-    `since` is when the alert began by its source, in epoch seconds; `alarming` how many services have alerts that fire.
+    `since` is when the alert began by its source, in epoch seconds; `incident` the identity by which the filter tells
+    it; `alarming` how many services have alerts that fire; `names` which alerts about this one do.
     """
 
     asked: bool
     firing: Optional[bool] = None
     said: str = ""
     since: Optional[float] = None
+    incident: str = ""
     alarming: int = 0
+    names: Tuple[str, ...] = ()
 
     def as_dict(self) -> Dict[str, object]:
-        return dict(vars(self))
+        return {**vars(self), "names": list(self.names)}
 
 
 def parse_alerts(raw: Mapping[str, object], environment: Mapping[str, str]) -> Optional[Alerts]:
@@ -126,13 +129,16 @@ def asked(alerts: Optional[Alerts], event: Event, known: Container[str], since: 
     except SourceError as error:
         return Answer(True, said=error.what)
     alarming = _services(alerts, firing, event.environment, known, since)
+    names = tuple(sorted({one.labels.get("alertname", "") for one in firing if _is_about(alerts, one, event)}))
     here = [one for one in firing if _is_meant(alerts, one, event)]
-    anew = [one for one in here if _is_later(one, event)]
-    if here and len(anew) < len(here):
-        began = min((one.since for one in here if one.since is not None), default=None)
-        return Answer(True, True, f"{alerts.type} says that {event.alert} fires", began, alarming)
-    why = "began anew since" if anew else "does not fire, or is silenced or inhibited"
-    return Answer(True, False, f"{alerts.type} says that {event.alert} {why}", None, alarming)
+    meant = sorted((one for one in here if not _is_later(one, event)), key=lambda one: one.since or 0.0)
+    if meant:
+        first = meant[0]
+        incident = f"{first.fingerprint}-{int(first.since)}" if first.fingerprint and first.since else ""
+        said = f"{alerts.type} says that {event.alert} fires"
+        return Answer(True, True, said, first.since, incident, alarming, names)
+    why = "began anew since" if here else "does not fire, or is silenced or inhibited"
+    return Answer(True, False, f"{alerts.type} says that {event.alert} {why}", None, "", alarming, names)
 
 
 def _is_meant(alerts: Alerts, one: Firing, event: Event) -> bool:
@@ -140,9 +146,13 @@ def _is_meant(alerts: Alerts, one: Firing, event: Event) -> bool:
     if one.fingerprint and event.fingerprint:
         return one.fingerprint == event.fingerprint
     labels = one.labels
-    same = labels.get("alertname") == event.alert and labels.get(alerts.service_label) == event.service
     code = labels.get("error_code", event.name) == event.name if event.alert != event.name else True
-    return same and code and _is_here(labels.get(alerts.environment_label, ""), event.environment)
+    return labels.get("alertname") == event.alert and code and _is_about(alerts, one, event)
+
+
+def _is_about(alerts: Alerts, one: Firing, event: Event) -> bool:
+    environment = one.labels.get(alerts.environment_label, "")
+    return one.labels.get(alerts.service_label) == event.service and _is_here(environment, event.environment)
 
 
 def _is_later(one: Firing, event: Event) -> bool:

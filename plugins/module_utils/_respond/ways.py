@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: selfheal.delivery contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What to do about an event: what the rulebook says, else what the catalogue says of the code, else a rollback. Pure."""
+"""What to do about an event: as the rulebook says, else as the catalogue says of the code, else a rollback. Pure."""
 
 from __future__ import annotations
 

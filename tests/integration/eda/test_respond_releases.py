@@ -113,9 +113,11 @@ def test_an_alert_that_really_fires_takes_the_release_back_once(make_world: Call
     world = make_world()
     world.shop.turn_bad("2.0.1")
     world.alerts.fire("ShopErrors", "shop", severity="page")
-    event = world.alerts.event("ShopErrors")
+    world.alerts.fire("ShopSlow", "shop")
+    event, slow = world.alerts.event("ShopErrors"), world.alerts.event("ShopSlow")
     with world.shop.load():
-        said = world.respond({**event, "at": event["at"] + 1})
+        # it stands for another alert, that alone may be acted on
+        said = world.respond({**slow, "others": ["ShopErrors"]})
         assert world.shop.current() == OLD, said
         assert "web1, web2 are back on 1.0.0. Its gates there: recovered" in said
         (trigger,) = world.entries("trigger")
@@ -128,10 +130,13 @@ def test_an_alert_that_really_fires_takes_the_release_back_once(make_world: Call
         assert "was decided on before" in world.respond(event)
         assert len(world.told()) == 1 and len(world.shop.rollouts()) == 1
 
-        over = {**event, "status": "resolved"}
+        over = {**slow, "status": "resolved", "others": ["ShopErrors"]}
+        assert "is over, which is recorded" in world.respond(over)
+        world.alerts.fire("ShopErrors", "shop", severity="page", ago=2, ends=-1)
         assert "is over, which is recorded" in world.respond(over)
         assert "is over, which was known already" in world.respond(over)
-    assert [one.body["active"] for one in world.entries("trigger")] == [False, True]
+    seen = [(one.body["name"], one.body["active"]) for one in world.entries("trigger")]
+    assert seen == [("ShopErrors", False), ("ShopSlow", False), ("ShopErrors", True)]
 
 
 def test_it_is_left_alone_where_its_source_does_not_say_so(make_world: Callable[..., World]) -> None:

@@ -59,6 +59,15 @@ def test_only_an_alert_has_a_source_to_ask(more: Dict[str, Any], by_alert: bool,
     assert (event.by_alert, event.fingerprint, event.what) == (by_alert, fingerprint, what)
 
 
+def test_one_event_stands_for_the_alert_among_others_that_may_be_acted_on() -> None:
+    event = parse_event({**FIRING, "others": ["ShopDown", "ShopSlow"]})
+    assert event.about(["ShopErrors", "ShopSlow"]) is event and event.about([]) is event
+    slow = event.about(["ShopSlow"])
+    assert (slow.name, slow.fingerprint, slow.alert) == ("ShopSlow", "", "ShopSlow")
+    assert slow.trigger().id == f"{FIRING['id']}/ShopSlow" and slow.trigger(ident="beef-7").id == "beef-7"
+    assert event.trigger(ident="beef-7").id == FIRING["id"]
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [
@@ -84,6 +93,7 @@ def test_only_an_alert_has_a_source_to_ask(more: Dict[str, Any], by_alert: bool,
         ({"release": "2.0 1"}, "its release is '2.0 1'"),
         ({"labels": {"a": 1}}, "its labels are not texts"),
         ({"labels": []}, "its labels is a list"),
+        ({"others": [1]}, "its others are not at most 100 names"),
     ],
 )
 def test_anything_else_is_refused(more: Dict[str, Any], says: str) -> None:
