@@ -109,13 +109,18 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Ask Alertmanager every 15 seconds, with a token
+- name: Ask Alertmanager every 15 seconds, with a token, for what it routes to the receiver selfheal
   selfheal.delivery.alertmanager_poll:
     url: https://alertmanager.example.org
     token_file: /etc/selfheal/alertmanager.token
     ca: /etc/selfheal/ca.pem
+    receiver: selfheal
+
+- name: Ask for what is meant for the one on call, and for the alert that always fires
+  selfheal.delivery.alertmanager_poll:
+    url: http://127.0.0.1:9093
     matchers:
-      - severity="page"
+      - severity=~"page|none"
 """
 
 import asyncio
