@@ -112,7 +112,7 @@ class ActionModule(ControllerAction):
             return {**broke, "msg": f"the bake broke: {type(error).__name__}", "trace": trace(error)}
 
     def _looked(self, options: Facts, policy: Policy, task_vars: Facts) -> Facts:
-        places = places_of(options["group"], task_vars)
+        places = judged = places_of(options["group"], task_vars)
         window = options["confirm_window"]
         past = (window, window / SLOTS) if options["phase"] == "confirm" else (HISTORY, HISTORY_STEP)
         with ExitStack() as stack:
@@ -121,7 +121,7 @@ class ActionModule(ControllerAction):
             if policy.by_pods:
                 listers = listers_of(options["group"], policy, places, task_vars)
                 crowd = Crowd(listers, options["release"], _say, switched=_switched(policy))
-                crowd.cast()
+                judged = [pod for arm in crowd.cast() for pod in arm]
                 takers, pasts = self._crowd_sources(policy, crowd, stack, task_vars, past)
                 hands = replace(hands, takers=takers, pasts=pasts, cast=crowd.cast)
             else:
@@ -129,7 +129,7 @@ class ActionModule(ControllerAction):
                 takers, pasts = self._sources(asked(policy, targets), stack, task_vars, past)
                 hands = replace(hands, takers=takers, pasts=pasts)
             if options["phase"] == "confirm":
-                return _confirmed(hands, policy, [pod for arm in hands.cast() for pod in arm] if hands.cast else places)
+                return _confirmed(hands, policy, judged)
             return self._watch(options, policy, hands, task_vars)
 
     def _watch(self, options: Facts, policy: Policy, hands: Hands, task_vars: Facts) -> Facts:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Mapping, Optional, Tuple
@@ -12,13 +13,17 @@ from typing import Any, Mapping, Optional, Tuple
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm.options import packed
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.connection import CONNECTION
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube import options as kube
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import CONTROLLER, REQUIRED_IF, WISHES
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, nearest
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._inside import Inside, done, runs_here
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import Facts, plain
 
-_CLUSTER = tuple(name for option, spec in CONNECTION.items() for name in (option, *spec.get("aliases", ())))
+# Each task has a process of its own, forked from one that has loaded this. What it would need is loaded here, once.
+with suppress(ImportError):  # and where it is missing, it is said when it is needed
+    import urllib3 as urllib3
+
+_CLUSTER = tuple(name for option, spec in kube.CONNECTION.items() for name in (option, *spec.get("aliases", ())))
 
 
 @dataclass(frozen=True)
@@ -84,9 +89,7 @@ def _inside(backend: str, *, info: bool) -> Optional[Inside]:
     if backend not in _REQUESTS:
         return None
     if info:
-        from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.options import INFO_ARGUMENTS, look
-
-        return Inside(INFO_ARGUMENTS, (), lambda params, _dry: look(params))
+        return Inside(kube.INFO_ARGUMENTS, (), lambda params, _dry: kube.look(params))
     room = import_module(_room(backend))
     return Inside(room.ARGUMENTS, REQUIRED_IF, lambda params, dry: room.change(params, dry=dry))
 
