@@ -68,6 +68,6 @@ options:
     type: float
     default: 30.0
 requirements:
-  - kubernetes >= 28.1.0, on the controller by default; urllib3 is enough for a kubeconfig with a token, or with files of a
-    client certificate
+  - kubernetes >= 28.1.0, on the controller by default; for a kubeconfig with a token, or with the files of a client
+    certificate, urllib3 is enough
 """
