@@ -65,7 +65,7 @@ class Services:
         variables: Dict[str, Any] = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
         variables.update(delivery_ledger={"path": str(self.ledger)}, delivery_guard=GUARD, rollback_lease_ttl=5)
         variables.update(delivery_services=policies, **self.variables)
-        groups = {service: {"hosts": {f"{service}-1": {}}} for service in self.names}
+        groups: Dict[str, Any] = {service: {"hosts": {f"{service}-1": {}}} for service in self.names}
         self.inventory.write_text(json.dumps({"all": {"vars": variables, "children": groups}}))
 
     @staticmethod
