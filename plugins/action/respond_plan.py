@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 
 from ansible_collections.selfheal.delivery.plugins.action.plain_variables import faults
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import LEDGER
@@ -350,15 +350,14 @@ def _why_no_abort(ledger: Ledger, case: Case) -> Optional[str]:
 
 
 def _first(ledger: Ledger, message: str, at: float) -> bool:
-    """Is it the first time within QUIET that this is refused?"""
+    """Is it the first time within QUIET that this is refused? Of a flood of others no more is told."""
     key = sha256(message.encode()).hexdigest()[:16]
     told: List[bool] = []
 
     def change(note: Note) -> Note:
         recent = {name: when for name, when in note.items() if isinstance(when, (int, float)) and at - when < QUIET}
-        told[:] = [key in recent]
-        kept: Dict[str, Any] = dict(sorted({**recent, key: recent.get(key, at)}.items(), key=lambda one: one[1]))
-        return dict(list(kept.items())[-REFUSALS_KEPT:])
+        told[:] = [key in recent or len(recent) >= REFUSALS_KEPT]
+        return recent if told[0] else {**recent, key: at}
 
     ledger.change_note(REFUSALS, change)
-    return told != [True]
+    return told == [False]

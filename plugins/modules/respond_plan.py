@@ -9,14 +9,14 @@ DOCUMENTATION = r"""
 module: respond_plan
 short_description: Find out what to do about an event, before anything is done
 description:
-  - The first task of C(playbooks/respond.yml), and its only one for an event about which nothing has to be done. It takes
-    the event from the variable C(respond_event), without rendering it.
-  - Refuses whatever Ansible would execute, and an event that is not as the event filter C(selfheal.delivery.alerts) makes
-    it. Looks its service up in the inventory. Asks the server that C(delivery_alerts) names whether the alert really
+  - The first task of C(playbooks/respond.yml), and its only one for an event about which nothing has to be done. It
+    takes the event from the variable C(respond_event), without rendering it.
+  - Refuses whatever Ansible would execute, and an event that is not as the event filter C(selfheal.delivery.alerts)
+    makes it. Looks its service up in the inventory. Asks the server that C(delivery_alerts) names whether the alert really
     fires, when it began, and how many services alarm at this moment. Asks the guard whether it can already deny what
     would be done; that is recorded.
-  - An alert that is over is recorded, so that the guard knows when it may act on it again. The alert that always fires is
-    noted, as M(selfheal.delivery.heartbeat) does.
+  - An alert that is over is recorded, so that the guard knows when it may act on it again. The alert that always fires
+    is noted, as M(selfheal.delivery.heartbeat) does.
   - What comes out is free of templates, and its RV(hosts) are what the next play is about.
 version_added: 1.0.0
 author:
@@ -56,6 +56,59 @@ hosts:
   type: list
   elements: str
   sample: [web1, web2]
+wrong:
+  description: Whether the event could not be taken, so that the play ends as failed once people were told.
+  returned: success
+  type: bool
+  sample: false
+service:
+  description: The inventory group. Empty when no service was found.
+  returned: success
+  type: str
+  sample: shop
+identity:
+  description: The service as the ledger knows it.
+  returned: success
+  type: str
+  sample: demo/shop
+trigger:
+  description: Why we look, as O(selfheal.delivery.guard#module:trigger) takes it.
+  returned: success
+  type: dict
+  sample: {kind: alert, name: ShopErrors, id: ad4d4b6640bbfefe-1795289563, at: 1795289563.303, active: true,
+    evidence: {}}
+answer:
+  description: What the alert's own source said. RV(answer.firing) is V(null) when it did not answer.
+  returned: success
+  type: dict
+  sample: {asked: true, firing: true, said: alertmanager says that ShopErrors fires, since: 1795289563.303,
+    incident: ad4d4b6640bbfefe-1795289563, alarming: 1, names: [ShopErrors]}
+alarming:
+  description: How many services alarm at this moment.
+  returned: success
+  type: int
+  sample: 1
+decision:
+  description: The guard's denial, as RV(selfheal.delivery.guard#module:decision); empty when it may go on.
+  returned: success
+  type: dict
+  sample: {}
+tell:
+  description: What people are told, as the options of M(selfheal.delivery.notify); empty when nobody is.
+  returned: success
+  type: dict
+  sample: {}
+spool:
+  description: The spool of the event source, where there is one.
+  returned: success
+  type: str
+  sample: /var/lib/selfheal/spool
+ack:
+  description: What is to be acknowledged there.
+  returned: success
+  type: list
+  elements: str
+  sample: [9d1a9b5c-2f0e-5f5b-8c7d-0a1b2c3d4e5f]
 msg:
   description: What was found, in one line.
   returned: always
