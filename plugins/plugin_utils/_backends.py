@@ -14,6 +14,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm.options import packed
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube import options as kube
+from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.connection import CONNECTION
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import CONTROLLER, REQUIRED_IF, WISHES
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, nearest
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._inside import Inside, done, runs_here
@@ -23,7 +24,7 @@ from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import Fac
 with suppress(ImportError):  # and where it is missing, it is said when it is needed
     import urllib3 as urllib3
 
-_CLUSTER = tuple(name for option, spec in kube.CONNECTION.items() for name in (option, *spec.get("aliases", ())))
+_CLUSTER = tuple(name for option, spec in CONNECTION.items() for name in (option, *spec.get("aliases", ())))
 
 
 @dataclass(frozen=True)
