@@ -100,7 +100,7 @@ class Source:
     def alerts(self) -> List[Tuple[str, str]]:
         """Name and status of each alert that was emitted, in order."""
         found = [alert for event in self.events() for alert in event["payload"].get("alerts", ())]
-        return [(each["labels"]["alertname"], each["status"]) for each in found]
+        return [(each["labels"].get("alertname", ""), each["status"]) for each in found]
 
     def until(self, count: int, timeout: float = 20) -> List[Tuple[str, str]]:
         """The alerts, once there are so many."""

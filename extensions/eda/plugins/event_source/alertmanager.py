@@ -894,11 +894,19 @@ class Spool:
         except (sqlite3.Error, OSError, SpoolError) as problem:
             self.trouble = plain(str(problem), 200)
             outcomes = [(None, SpoolError(self.trouble))]
+            self._relieve()
         except Exception as problem:
             outcomes = [(None, problem)]
         if len(jobs) > 1 and outcomes[0][1] is not None:
             return [self._settled([job])[0] for job in jobs]
         return outcomes
+
+    def _relieve(self) -> None:
+        """Begin SQLite's log anew in the room that it has: on a full disk that may be all there is."""
+        try:
+            self.connection.execute("PRAGMA wal_checkpoint(RESTART)")
+        except sqlite3.Error as problem:
+            logger.debug("The spool's log cannot be begun anew: %s", problem)
 
     def _committed(self, jobs: Sequence[Job]) -> List[Any]:
         self.connection.execute("BEGIN IMMEDIATE")
