@@ -358,3 +358,38 @@ def test_no_text_of_the_sender_is_in_an_event_but_what_was_asked_for() -> None:
         {"service": "shop", "secret": "hunter2"}, annotations={"note": "hunter2"}, generatorURL="hunter2"
     )
     assert not [text for text in texts(one({**body, "hunter2": "hunter2"})) if "hunter2" in text]
+
+
+def test_an_event_acknowledges_what_its_own_alerts_carry_and_the_last_one_the_rest() -> None:
+    items = [*UUIDS, "0b7e0f5e-7c1b-4a55-9a57-0d8a4a1f8e13", "0b7e0f5e-7c1b-4a55-9a57-0d8a4a1f8e14"]
+    forged = "0b7e0f5e-7c1b-4a55-9a57-0d8a4a1f8e99"
+    body = with_labels({"service": "shop"}, {"service": "shop"}, {"service": "bank"}, {"service": "no group!"})
+    for alert, item in zip(body["alerts"], [*items[:3], forged], strict=True):
+        alert["ack"] = item
+    events = made({"payload": body, "meta": {"selfheal": {"ack": items}}}, one_event_per="service")
+    assert {event["service"]: event["ack"] for event in events} == {
+        "shop": items[:2],
+        "bank": items[2:3],
+        "": items[3:],
+    }
+
+
+def test_an_emission_makes_it_news_for_the_engine_and_only_then() -> None:
+    def uuid_of(**said: Any) -> Any:
+        return one({"payload": FIRING, "meta": {"selfheal": said}})["meta"]["uuid"]
+
+    assert uuid_of(emission="7-0") == uuid_of(emission="7-0") != uuid_of(emission="7-1")
+    assert uuid_of() == uuid_of(emission="{{ x }}") != uuid_of(emission="7-0")
+
+
+@pytest.mark.parametrize("said", [{"key": "bank-ci"}, {"verified": "bearer"}, {"verified": "basic"}, {"key": ""}])
+def test_a_call_is_its_keys_own(said: Dict[str, Any]) -> None:
+    meta = {"selfheal": {**VERIFIED["selfheal"], **said}}
+    event = one({"payload": CALL, "meta": meta})
+    assert event["kind"] == "refused" and "sign it with a key of that name" in event["reason"]
+    assert one({"payload": CALL, "meta": meta}, calls="accept")["kind"] == "call"
+
+
+def test_one_id_for_calls_about_two_services_is_two_calls() -> None:
+    both = [one({"payload": {**CALL, "service": name}, "meta": VERIFIED})["meta"]["uuid"] for name in ("shop", "bank")]
+    assert len(set(both)) == 2

@@ -94,7 +94,8 @@ options:
   calls:
     description:
       - Whether calls and error codes of a log pipeline are taken, which anybody can make up who can post.
-      - With V(verified), when the source says in C(meta.selfheal.verified) how it made sure of the sender. Use this
+      - With V(verified), when the source says in C(meta.selfheal.verified) how it made sure of the sender. A call has
+        to be signed, or come with a client certificate, and the name that it gives has to be that of the key. Use this
         only behind sources that keep what was sent apart under C(payload), as those of this collection do.
       - With V(accept), always. Only where the source lets nobody else post, such as an event stream with a signature.
     type: str
@@ -181,6 +182,7 @@ DEFAULT_LABELS = (
 # names that select more than a group of the user's own
 RESERVED = ("all", "ungrouped", "localhost")
 VERIFIED = ("bearer", "basic", "mtls", "standard-webhooks")
+SIGNED = ("mtls", "standard-webhooks")  # say who it is, too
 
 _GROUP = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -231,7 +233,8 @@ class Said:
     verified: str = ""
     source: str = ""
     key: str = ""
-    ack: Tuple[str, ...] = ()
+    ack: Tuple[str, ...] = ()  # the items that wait for an acknowledgement
+    emission: str = ""  # the same again only where the source repeats itself after a crash
     alarming: Optional[int] = None
 
 
@@ -252,9 +255,12 @@ def main(event: Any, **options: Any) -> List[Event]:
     except Exception as error:  # the last resort for what nobody thought of: it is told, and nothing is done
         found = [refusal(Refused("internal", f"this filter failed with {type(error).__name__}; please report it"))]
     alarming = len({one["service"] for one in found if one["kind"] in (ALERT, ERROR_CODE) and one["status"] == FIRING})
+    claimed = {item for one in found for item in one["ack"]}
+    found[-1]["ack"] += [item for item in said.ack if item not in claimed]  # none is waited for in vain
     for one in found:
         one["alarming"] = alarming if said.alarming is None else said.alarming
-        one["ack"] = list(said.ack)
+        if said.emission:
+            one["meta"]["uuid"] = _uuid(one["meta"]["uuid"], said.emission)
         one["meta"]["selfheal"] = {"verified": said.verified, "source": said.source, "key": said.key}
         if one["kind"] == REFUSED:
             _LOG.warning("refused: %s (%d)", one["reason"], one["count"])
@@ -439,6 +445,7 @@ def told(meta: Any) -> Said:
         source=plain(_WORD, said.get("source")),
         key=neutral(str(said.get("key")), LONGEST_NAME) if isinstance(said.get("key"), str) else "",
         ack=tuple(one for one in ack[:MOST_ACKS] if plain(_UUID, one)) if isinstance(ack, list) else (),
+        emission=plain(_WORD, said.get("emission")),
         alarming=alarming if whole else None,
     )
 
@@ -448,14 +455,14 @@ def read(body: Any, said: Said, options: Options) -> List[Event]:
     if not isinstance(body, dict):
         raise Refused("body", f"what was posted is {_sort_of(body)}, not a JSON object")
     if "alerts" in body:
-        return _alerts(body, options)
+        return _alerts(body, frozenset(said.ack), options)
     # a line of a log as the page on error codes has it needs no type
     sort = body.get("type", "selfheal.error_code" if "error_code" in body else None)
     if sort in ("selfheal.call", "selfheal.error_code"):
         trusted = options.calls == "accept" or (options.calls == "verified" and said.verified)
         if not trusted:
             raise Refused("unverified", f"a {sort} of an unproven sender; see the option calls")
-        return [called(body, options) if sort == "selfheal.call" else logged(body, options)]
+        return [called(body, said, options) if sort == "selfheal.call" else logged(body, options)]
     if sort is not None:
         raise Refused("type", f"type {quoted(sort)}; selfheal.call and selfheal.error_code are known")
     raise Refused("producer", "this is no notification of Alertmanager or Grafana: it has no alerts")
@@ -464,16 +471,21 @@ def read(body: Any, said: Said, options: Options) -> List[Event]:
 # --- alerts
 
 
-def _alerts(body: Mapping[str, Any], options: Options) -> List[Event]:
+def _alerts(body: Mapping[str, Any], items: frozenset[str], options: Options) -> List[Event]:
+    """An event has the items that its own alerts carry: none is done before somebody looked at it."""
     alerts, truncated = _checked(body)
     found: Dict[str, Event] = {}
     refused: Dict[str, Event] = {}
     for alert in alerts[: options.max_alerts]:
         try:
-            one = alerted(alert, options, truncated)
-            found.setdefault(f"{one['id']}|{one['status']}", one)
+            new = alerted(alert, options, truncated)
+            one = found.setdefault(f"{new['id']}|{new['status']}", new)
         except Refused as why:
-            refused.setdefault(why.sort, refusal(why, alert, 0))["count"] += 1
+            one = refused.setdefault(why.sort, refusal(why, alert, 0))
+            one["count"] += 1
+        item = alert.get("ack") if isinstance(alert, dict) else None
+        if isinstance(item, str) and item in items:
+            one["ack"].append(item)
     left = len(alerts) - options.max_alerts
     if left > 0:
         much = Refused("too many", f"{len(alerts)} alerts in one payload, of which {options.max_alerts} were read")
@@ -597,6 +609,7 @@ def _one(members: List[Event]) -> Event:
     """The event about what began first; it is news whenever it is about others than before."""
     first = min(members, key=lambda event: (event["at"], event["id"]))
     first["count"] = len(members)
+    first["ack"] = [item for event in members for item in event["ack"]]
     if len(members) > 1 and first["kind"] != WATCHDOG:
         first["meta"]["uuid"] = _uuid(*sorted(event["meta"]["uuid"] for event in members))
     return first
@@ -605,11 +618,17 @@ def _one(members: List[Event]) -> Event:
 # --- calls, and error codes of logs
 
 
-def called(body: Mapping[str, Any], options: Options) -> Event:
-    """A call of another system or of a person: {"type", "name", "service", "environment", "id", "reason"}."""
+def called(body: Mapping[str, Any], said: Said, options: Options) -> Event:
+    """A call of another system or of a person: {"type", "name", "service", "environment", "id", "reason"}.
+
+    Policies list who may call by name, so it has to be the name of the key, or certificate, that proved it.
+    """
     name, ident, reason = body.get("name"), plain(_ID, body.get("id")), body.get("reason", "")
     if not isinstance(name, str) or not neutral(name).strip():
         raise Refused("call name", "a call does not say who calls, in name")
+    if options.calls == "verified" and (said.verified not in SIGNED or name != said.key):
+        proved = f"{said.verified} proved {quoted(said.key)}"
+        raise Refused("call name", f"{quoted(name)} calls, but {proved}; sign it with a key of that name")
     if not ident:
         raise Refused("call id", f"id {quoted(body.get('id'))} of a call; it must be letters, digits and . _ : -")
     if not isinstance(reason, str):
@@ -619,7 +638,7 @@ def called(body: Mapping[str, Any], options: Options) -> Event:
     event["environment"] = _environment(body.get("environment"))
     event["reason"] = neutral(reason, LONGEST_REASON)
     event["release"] = plain(_RELEASE, body.get("release") or body.get("version"))
-    event["meta"]["uuid"] = _uuid(CALL, event["name"], ident)
+    event["meta"]["uuid"] = _uuid(CALL, event["name"], ident, event["service"], event["environment"])
     return event
 
 
