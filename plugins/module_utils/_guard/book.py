@@ -549,11 +549,10 @@ def _view(pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Op
 def _drift(pen: Pen, policy: GuardPolicy, now: float, clock: Optional[Clock]) -> float:
     """By how many seconds this machine's clock cannot be trusted; what was seen of it is kept for the next time."""
     kept = pen.rows.note(_CLOCKS)
-    newest = kept.get("newest")
-    boots = kept.get("boots")
-    known: Dict[str, Note] = dict(boots) if isinstance(boots, Mapping) else {}
+    newest, boots = kept.get("newest"), kept.get("boots")
     boot = clock.boot if clock is not None else ""
-    before: Note = known.pop(boot, {})
+    known: Dict[str, Note] = boots if isinstance(boots, dict) else {}
+    before = known.get(boot, {})
     newest_at = float(newest) if isinstance(newest, (int, float)) else None
     after, drift = clocks.watch(
         before, now, clock, pen.rows.time(), newest_at, policy.clock_settle, policy.clock_tolerance
@@ -561,6 +560,7 @@ def _drift(pen: Pen, policy: GuardPolicy, now: float, clock: Optional[Clock]) ->
     if not drift and newest_at is not None and 0 <= now - newest_at < policy.clock_tolerance / _LOOKS:
         if clock is None or _is_young(before, clock, policy.clock_tolerance / _LOOKS):
             return drift  # what is kept says as much: it is not written again at every decision
+    known = {other: note for other, note in known.items() if other != boot}
     if clock is not None:
         known[boot] = after
     while len(known) > _BOOTS:

@@ -261,7 +261,9 @@ def news(memory: Memory, trigger: Trigger, rearm_below: float) -> bool:
     """
     if trigger.kind not in LASTING:
         return False
-    before = memory.condition(trigger.condition)
+    before, incident = memory.condition(trigger.condition), shortened(trigger.id)
+    if trigger.active and incident not in before.firing and incident not in before.ended:
+        return True
     after = _signal(before, trigger.id, trigger.active, trigger.level, 0.0)
     crossed = (before.height <= rearm_below) != (after.height <= rearm_below)
     return crossed or set(before.firing) != set(after.firing) or set(before.ended) != set(after.ended)

@@ -4,7 +4,8 @@
 
 Every piece of work that writes takes one advisory lock for the length of its transaction, so that pieces of work follow
 one another and nothing that one has read changes under it. Writes are kept back and go out together with the next read
-or with COMMIT: a transaction costs one round trip to begin, one for each read, and one to end.
+or with COMMIT: a transaction costs one round trip to begin, in which all that is expected to be asked is asked, one for
+each other read, and one to end. Most decisions take two.
 
 When the answer to COMMIT is lost, nobody may guess what became of it. Each transaction leaves its number in the row of
 the store that made it, and a new connection looks it up, once the lock says that the old one has ended.

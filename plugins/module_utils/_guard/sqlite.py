@@ -375,14 +375,12 @@ class SqliteStore:
     def write(self, work: Callable[[Rows], T]) -> T:
         with self._told():
             self._patiently(lambda: self._db.execute("BEGIN IMMEDIATE"))
-            with self._transaction():
-                return work(self._rows)
+            return self._ended(work)
 
     def read(self, work: Callable[[Rows], T]) -> T:
         def whole() -> T:
             self._db.execute("BEGIN")
-            with self._transaction():
-                return work(self._rows)
+            return self._ended(work)
 
         with self._told():
             return self._patiently(whole)
@@ -405,12 +403,13 @@ class SqliteStore:
         with self._told():
             self._db.close()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _ended(self, work: Callable[[Rows], T]) -> T:
+        """`work`, in the transaction that has begun, which ends with it."""
         try:
             self._rows.begin()
-            yield
+            result = work(self._rows)
             self._db.execute("COMMIT")
+            return result
         except BaseException:
             self._rows.forget()
             if self._db.in_transaction:
