@@ -146,8 +146,7 @@ def test_the_engine_confirms(tmp_path: Path) -> None:
     source.until(1)
     source.post(group(alert("Had", "b")))
     source.until(2)
-    time.sleep(5)
-    assert source.metrics()["in_flight"] == 1
+    source.child.wait_ready(lambda: source.metrics()["in_flight"] == 1)
     source.restart()
     assert source.until(3)[2] == ("Lost", "firing")
     source.stop()
@@ -252,11 +251,12 @@ def test_the_watchdog_is_emitted_now_and_then(tmp_path: Path) -> None:
     source = Source(tmp_path, watchdog_every=1, wait_for="playbook", slots=1)
     source.post(group(alert("High")))  # which holds the one slot
     source.until(1)
+    begun = time.monotonic()
     for _time in range(12):
         assert source.post(group(alert("Watchdog"), alert("High")))[0] == 200
         time.sleep(0.15)
     events = source.events()[1:]
-    assert 2 <= len(events) <= 3
+    assert 2 <= len(events) <= 1 + (time.monotonic() - begun)
     assert [each["labels"]["alertname"] for each in events[0]["payload"]["alerts"]] == ["Watchdog"]
     assert events[0]["meta"]["selfheal"]["ack"] == []
     assert time.time() - source.metrics()["watchdog_last_seen_timestamp_seconds"] < 5
