@@ -12,9 +12,9 @@ description:
   - The first task of C(playbooks/respond.yml), and its only one for an event about which nothing has to be done. It
     takes the event from the variable C(respond_event), without rendering it.
   - Refuses whatever Ansible would execute, and an event that is not as the event filter C(selfheal.delivery.alerts)
-    makes it. Looks its service up in the inventory. Asks the server that C(delivery_alerts) names whether the alert really
-    fires, when it began, and how many services alarm at this moment. Asks the guard whether it can already deny what
-    would be done; that is recorded.
+    makes it. Looks its service up in the inventory. Asks the server that C(delivery_alerts) names whether the alert
+    really fires, when it began, and how many services alarm at this moment. Asks the guard whether it can already deny
+    what would be done; that is recorded.
   - An alert that is over is recorded, so that the guard knows when it may act on it again. The alert that always fires
     is noted, as M(selfheal.delivery.heartbeat) does.
   - What comes out is free of templates, and its RV(hosts) are what the next play is about.
