@@ -14,7 +14,7 @@ from ansible_collections.selfheal.delivery.plugins.action.plain_variables import
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import LEDGER
 from ansible_collections.selfheal.delivery.plugins.module_utils._codes.catalogue import load
 from ansible_collections.selfheal.delivery.plugins.module_utils._codes.model import Code
-from ansible_collections.selfheal.delivery.plugins.module_utils._errors import DeliveryError, OptionError
+from ansible_collections.selfheal.delivery.plugins.module_utils._errors import DeliveryError, OptionError, StoreError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import decision as words
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision import (
     ERROR_CODE,
@@ -94,7 +94,8 @@ class ActionModule(ControllerAction):
             with suppress(DeliveryError):  # what went wrong before is what has to be told
                 self._acknowledge(end)
             raise
-        self._display.display(plan["msg"])
+        # standard error is live in a pipe, and keeps the json callback's output valid
+        self._display.display(plan["msg"], stderr=True)
         if plan["do"] == NOTHING:
             self._acknowledge(plan)
         return plan
@@ -116,6 +117,10 @@ class ActionModule(ControllerAction):
             return self._looked_at(event, scene, task_vars)
         except OptionError as error:
             return self._refused(error, event, options, actor(task_vars))
+        except StoreError as error:
+            if event is None or not event.active or event.kind == WATCHDOG:
+                raise
+            return _undecided(error, event)
 
     def _looked_at(self, event: Event, scene: Scene, task_vars: Facts) -> Facts:
         at, who = now(), actor(task_vars)
@@ -251,6 +256,14 @@ _NOTHING: Facts = {
     "decision": {},
     "tell": {},
 }
+
+
+def _undecided(error: StoreError, event: Event) -> Facts:
+    """Without a ledger nothing may be done, so that a person has to look."""
+    message = error.on(event.service).message
+    facts = {"service": event.service, "environment": event.environment, "incident": event.ident}
+    tell = {"event": "page", "message": f"{event.what}: nothing can be done: {message}", "facts": facts, "about": []}
+    return {"do": TELL, "hosts": ["localhost"], "wrong": True, "msg": message, "tell": tell}
 
 
 def _refuse_templates(task_vars: Facts) -> None:

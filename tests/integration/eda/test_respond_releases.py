@@ -181,6 +181,12 @@ def test_a_person_who_paused_it_and_who_is_at_work_come_first(make_world: Callab
     assert "is not among the guard's alerts" in world.respond(world.alerts.event("NobodyNamedIt"))
     assert world.shop.current() == NEW and world.shop.rollouts() == []
 
+    world.hook.posts.clear()
+    world.set(delivery_ledger={"path": "/proc/nowhere/ledger.sqlite"})
+    world.respond(event, well=False)
+    (page,) = world.told("page")
+    assert "alert ShopErrors: nothing can be done: shop: " in page["summary"]
+
 
 def test_what_alarms_together_is_left_alone_and_paged_once(make_world: Callable[..., World]) -> None:
     world = make_world()
