@@ -47,7 +47,7 @@ def imported(artifact: Path) -> int:
         **os.environ,
         "GALAXY_IMPORTER_CONFIG": str(ROOT / "tests/tools/galaxy-importer.cfg"),
         "GALAXY_IMPORTER_TMP_ROOT_DIR": str(OUTPUT),
-        "ANSIBLE_INVENTORY": "localhost,",
+        "ANSIBLE_INVENTORY": str(ROOT / "tests/tools/localhost.ini"),
     }
     command = ["python", "-m", "galaxy_importer.main", "--print-result", artifact.name]
     done = subprocess.run(
