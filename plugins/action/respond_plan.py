@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import re
+import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.selfheal.delivery.plugins.action.plain_variables import faults
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import LEDGER
@@ -24,7 +26,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision 
 )
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger, Note
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.limits import ACT
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import HELD
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import HELD, OPEN
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.open import open_ledger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.rollouts import new_id
 from ansible_collections.selfheal.delivery.plugins.module_utils._respond import ways
@@ -36,7 +38,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._respond.event i
     parse_event,
 )
 from ansible_collections.selfheal.delivery.plugins.module_utils._respond.firing import Answer, asked
-from ansible_collections.selfheal.delivery.plugins.module_utils._respond.spool import acknowledge
+from ansible_collections.selfheal.delivery.plugins.module_utils._respond.spool import acknowledge, is_passing
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     ControllerAction,
     Facts,
@@ -62,7 +64,7 @@ EARLY = (
 )
 REFUSALS = "refusals"  # the ledger's note of what was refused lately, so that a flood of it is told once
 QUIET = 3600.0  # seconds
-REFUSALS_KEPT = 64
+REFUSALS_TOLD = 16  # within QUIET
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class ActionModule(ControllerAction):
             plan = {**end, **_NOTHING, **self._planned(raw, options, task_vars)}
         except BaseException:
             with suppress(DeliveryError):  # what went wrong before is what has to be told
-                self._acknowledge(end)
+                self._acknowledge({**end, "again": True})  # nothing was decided: it must not be forgotten
             raise
         # standard error is live in a pipe, and keeps the json callback's output valid
         self._display.display(plan["msg"], stderr=True)
@@ -102,7 +104,7 @@ class ActionModule(ControllerAction):
 
     def _acknowledge(self, plan: Facts) -> None:
         if not self.checking:
-            acknowledge(plan["spool"], plan["ack"])
+            acknowledge(plan["spool"], plan["ack"], again=plan["again"])
 
     def _planned(self, raw: object, options: Facts, task_vars: Facts) -> Facts:
         event = None
@@ -130,9 +132,11 @@ class ActionModule(ControllerAction):
             event = event.about(scene.guard.alerts)
         quiet = way.do == ways.RECORD or not event.active
         with closing(open_ledger(scene.ledger)) as ledger:
-            since = (at if event.at is None else event.at) - scene.guard.services_window
+            since = (at if event.at is None else min(event.at, at)) - scene.guard.services_window
             # of an alert that is over nobody need be asked, unless it stands for others
-            answer = Answer(False) if quiet and not event.others else asked(scene.alerts, event, scene.services, since)
+            answer = Answer(False)
+            if not quiet or event.others:
+                answer = asked(scene.alerts, event, scene.services, since, scene.environment)
             case = Case(event, scene, way, code, answer, who, at)
             if quiet:
                 return self._recorded(ledger, case)
@@ -169,7 +173,8 @@ class ActionModule(ControllerAction):
 
     def _act(self, ledger: Ledger, case: Case) -> Facts:
         """A rollback or restart, unless the guard knows enough already to deny it."""
-        grant = self._denied(ledger, case)
+        left = case.way.do == ways.ROLLBACK and not self.checking and _left_behind(ledger, case.scene.identity)
+        grant = None if left else self._denied(ledger, case)
         if grant is None:
             return {"do": case.way.do, "hosts": list(case.scene.places), "msg": _message(case, f"{case.way.do} next")}
         decision = grant.decision
@@ -177,7 +182,8 @@ class ActionModule(ControllerAction):
         if decision.reason == words.NOT_CONFIRMED and case.event.active:
             said = f"{said} {case.answer.said}."
         message = _message(case, f"no {case.way.do}: {said}")
-        found: Facts = {"changed": not grant.repeated, "decision": decision.as_dict(), "msg": message}
+        again = is_passing(decision.as_dict(), unknown=case.answer.firing is None)
+        found: Facts = {"changed": not grant.repeated, "decision": decision.as_dict(), "again": again, "msg": message}
         if decision.page or not (grant.repeated or decision.storm):
             found.update(_telling(case, "page" if decision.page else "denied", message, about=[decision.id]))
         return found
@@ -213,12 +219,16 @@ class ActionModule(ControllerAction):
 
     def _abort(self, ledger: Ledger, case: Case) -> Facts:
         """Only a rollout that is unfinished, of this very release, and that no person holds."""
-        why = _why_no_abort(ledger, case)
+        why, again = _why_no_abort(ledger, case)
         new = self._observed(ledger, case)
-        if why is not None:
+        if why:
             message = _message(case, f"nothing is aborted: {why}")
-            pages = new and case.answer.firing is not False and bool(ledger.unfinished(case.scene.identity))
-            return {"changed": new, "msg": message, **(_telling(case, "page", message) if pages else {})}
+            found: Facts = {"changed": new, "again": again, "msg": message}
+            if new and case.answer.firing is not False and ledger.unfinished(case.scene.identity):
+                about = {"kind": case.event.kind, "name": case.event.name, "id": case.event.ident}
+                ledger.append(case.scene.identity, "refusal", case.who, {"why": message, **about}, case.at)
+                found.update(_telling(case, "page", message))
+            return found
         if not self.checking:
             ledger.say(case.scene.identity, "abort", case.event.what, case.answer.said, case.at)
         return {"changed": True, "msg": _message(case, "its unfinished rollout is aborted")}
@@ -227,20 +237,22 @@ class ActionModule(ControllerAction):
         """Nothing is done; people are told once, however often it comes."""
         service = event.service if event is not None else ""
         message = error.on(service).message if service else error.message
-        new = False
+        more: Optional[int] = None
         if not self.checking:
+            more = 0  # a ledger that fails cannot know that it was told before
             with suppress(DeliveryError), closing(open_ledger(options["ledger"])) as ledger:
-                new = _first(ledger, message, now())
-                if new:
+                more = _untold(ledger, _sort(error, event), now())
+                if more is not None:
                     about = {"kind": event.kind, "name": event.name, "id": event.ident} if event is not None else {}
                     ledger.append("", "refusal", who, {"service": service, "why": message, **about}, now())
+        told = f"{message} ({more} more refusals were not told.)" if more else message
         facts = {"service": service or "events", "incident": event.ident if event is not None else ""}
         return {
             "do": TELL,
             "hosts": ["localhost"],
             "wrong": True,
             "msg": message,
-            "tell": {"event": "denied", "message": message, "facts": facts, "about": []} if new else {},
+            "tell": {"event": "denied", "message": told, "facts": facts, "about": []} if more is not None else {},
         }
 
 
@@ -248,6 +260,7 @@ _NOTHING: Facts = {
     "do": NOTHING,
     "hosts": [],
     "wrong": False,
+    "again": False,
     "service": "",
     "identity": "",
     "trigger": {},
@@ -263,7 +276,7 @@ def _undecided(error: StoreError, event: Event) -> Facts:
     message = error.on(event.service).message
     facts = {"service": event.service, "environment": event.environment, "incident": event.ident}
     tell = {"event": "page", "message": f"{event.what}: nothing can be done: {message}", "facts": facts, "about": []}
-    return {"do": TELL, "hosts": ["localhost"], "wrong": True, "msg": message, "tell": tell}
+    return {"do": TELL, "hosts": ["localhost"], "wrong": True, "again": True, "msg": message, "tell": tell}
 
 
 def _refuse_templates(task_vars: Facts) -> None:
@@ -288,8 +301,14 @@ def _code(event: Event, scene: Scene) -> Optional[Code]:
 
 
 def _trigger(case: Case) -> words.Trigger:
-    evidence = {"source": case.answer.as_dict()} if case.answer.asked else {}
-    return case.event.trigger(at=case.answer.since, ident=case.answer.incident, evidence=evidence)
+    event = case.event
+    known = {
+        "source": case.answer.as_dict() if case.answer.asked else {},
+        "sender": dict(event.sender),
+        "release": event.release,
+    }
+    evidence = {name: value for name, value in known.items() if value}
+    return event.trigger(at=case.answer.since, ident=case.answer.incident, evidence=evidence)
 
 
 def _others_over(ledger: Ledger, case: Case) -> bool:
@@ -307,8 +326,9 @@ def _others_over(ledger: Ledger, case: Case) -> bool:
 
 
 def _alarming(case: Case) -> int:
-    """By the alerts' own source, when it answers; else by what the event source has seen."""
-    return case.answer.alarming if case.answer.firing is not None else case.event.alarming
+    """By the alerts' own source and by what the event source has seen: each may know of services that the other
+    does not, and to count too many only means that a person is called."""
+    return max(case.answer.alarming, case.event.alarming)
 
 
 def _found(case: Case) -> Facts:
@@ -321,6 +341,19 @@ def _found(case: Case) -> Facts:
         "alarming": _alarming(case),
         "answer": case.answer.as_dict(),
     }
+
+
+def _left_behind(ledger: Ledger, service: str) -> bool:
+    """Is a rollback unfinished whose controller is gone? The role finishes it: what was decided is not yet done.
+
+    The lease of one that was killed is waited for; who lives renews it.
+    """
+    if not any(rollout.kind == "rollback" and rollout.state == OPEN for rollout in ledger.unfinished(service)):
+        return False
+    lease = ledger.holder(service, now())
+    if lease is not None:
+        time.sleep(max(0.0, lease.expires - now()) + 0.1)
+    return ledger.holder(service, now()) is None
 
 
 def _message(case: Case, what: str) -> str:
@@ -340,37 +373,58 @@ def _telling(case: Case, event: str, message: str, about: Sequence[str] = ()) ->
     return {"do": TELL, "hosts": [case.scene.places[0]], "tell": tell}
 
 
-def _why_no_abort(ledger: Ledger, case: Case) -> Optional[str]:
+def _why_no_abort(ledger: Ledger, case: Case) -> Tuple[str, bool]:
+    """Why not, '' when nothing stands against it; and may asking again give another answer?"""
     scene, event, answer = case.scene, case.event, case.answer
-    if answer.asked and answer.firing is not True:
-        return answer.said
+    if not answer.asked:
+        what = "delivery_alerts names no server that" if event.by_alert else "there is no alert that"
+        return f"{what} confirms it; abort it with playbooks/control.yml if it is right", False
+    if answer.firing is not True:
+        return answer.said, answer.firing is None
     names = {words.ALERT: scene.guard.alerts, ERROR_CODE: scene.guard.codes, words.CALL: scene.guard.calls}[event.kind]
     if event.name not in names:
-        return f"{event.name} is not among what the guard may act on"
+        return f"{event.name} is not among what the guard may act on", False
     rollout = next(iter(ledger.unfinished(scene.identity)), None)
     if rollout is None or rollout.kind in ("rollback", "action"):
-        return "no rollout of it is under way"
+        return "no rollout of it is under way", False
     if event.release and event.release != rollout.release:
-        return f"it is about {event.release}, and the rollout is of {rollout.release}"
+        return f"it is about {event.release}, and the rollout is of {rollout.release}", False
+    began = event.at if answer.since is None else answer.since
+    if began is not None and began < rollout.opened_at:
+        return f"it began before rollout {rollout.id}, which is not to blame for it", False
     pause = ledger.fleet().paused(case.at) or ledger.memory(scene.identity).paused(case.at)
     if pause is not None:
-        return f"{pause.by} paused it"
+        return f"{pause.by} paused it", True
     if rollout.state == HELD:
-        return f"rollout {rollout.id} is held, and a person decides"
+        return f"rollout {rollout.id} is held, and a person decides", False
     if scene.guard.mode != ACT:
-        return f"its guard is in mode {scene.guard.mode}; abort it with playbooks/control.yml if it is right"
-    return None
+        return f"its guard is in mode {scene.guard.mode}; abort it with playbooks/control.yml if it is right", False
+    return "", False
 
 
-def _first(ledger: Ledger, message: str, at: float) -> bool:
-    """Is it the first time within QUIET that this is refused? Of a flood of others no more is told."""
-    key = sha256(message.encode()).hexdigest()[:16]
-    told: List[bool] = []
+def _sort(error: OptionError, event: Optional[Event]) -> str:
+    """What is wrong, without the words of the sender in it: he could make each refusal look like another one."""
+    text = error.what.replace(event.name, "…") if event is not None and event.name else error.what
+    text = _PATH.sub("", _QUOTED.sub("…", text))
+    return sha256(f"{error.service}|{text}".encode()).hexdigest()[:16]
+
+
+_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+_PATH = re.compile(r"\[[^\]]*\]|\d+|a key of ")
+
+
+def _untold(ledger: Ledger, sort: str, at: float) -> Optional[int]:
+    """How many were not told since the last one; None when this one is not told either: its sort was within QUIET, or
+    too many were."""
+    told: List[Optional[int]] = []
 
     def change(note: Note) -> Note:
-        recent = {name: when for name, when in note.items() if isinstance(when, (int, float)) and at - when < QUIET}
-        told[:] = [key in recent or len(recent) >= REFUSALS_KEPT]
-        return recent if told[0] else {**recent, key: at}
+        kept, left = note.get("told"), note.get("left")
+        recent = {name: when for name, when in kept.items() if at - when < QUIET} if isinstance(kept, Mapping) else {}
+        more = left if isinstance(left, int) else 0
+        quiet = sort in recent or len(recent) >= REFUSALS_TOLD
+        told[:] = [None if quiet else more]
+        return {"told": recent, "left": more + 1} if quiet else {"told": {**recent, sort: at}, "left": 0}
 
     ledger.change_note(REFUSALS, change)
-    return told == [False]
+    return told[0]
