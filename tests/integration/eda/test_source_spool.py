@@ -140,6 +140,68 @@ def test_what_is_reported_while_it_waits_or_too_late_or_not_at_all(tmp_path: Pat
     source.stop()
 
 
+def emission(event: Dict[str, Any]) -> str:
+    word: str = event["meta"]["selfheal"]["emission"]
+    return word
+
+
+def test_each_alert_carries_its_item_and_each_attempt_its_emission(tmp_path: Path) -> None:
+    source = Source(tmp_path, wait_for="playbook", slots=1, slot_timeout=2)
+    forged = {**alert("Forged", begun=3), "ack": "0" * 36}
+    source.post(group(alert("First")))
+    source.until(1)
+    source.post(group(alert("High", begun=1), alert("Slow", begun=2), forged))
+    first = source.events()[0]
+    (source.spool / "done" / first["meta"]["selfheal"]["ack"][0]).touch()
+    source.until(4)
+    event = source.events()[1]
+    carried = [each["ack"] for each in event["payload"]["alerts"]]
+    assert carried == event["meta"]["selfheal"]["ack"] and len(set(carried)) == 3
+    (source.spool / "done" / carried[1]).touch()
+    source.post(group(alert("Early")))
+    source.child.wait_ready(lambda: source.metrics()["in_flight"] == 2, 10)
+    source.child.wait_ready(lambda: not list((source.spool / "done").iterdir()), 10)
+    source.restart()  # what was under way comes again as it was, before what waits
+    source.until(6)
+    repeated = source.events()[2]
+    assert [each["ack"] for each in repeated["payload"]["alerts"]] == [carried[0], carried[2]]
+    assert emission(repeated) == emission(event) != emission(first)
+    source.child.wait_ready(lambda: source.metrics()['alerts_total{outcome="timed_out"}'] == 1, 10)
+    source.until(7)
+    source.post(group(alert("High", begun=1)))
+    source.until(8, timeout=10)
+    assert len({emission(each) for each in source.events()}) == 4  # another attempt is none of the engine's repeats
+    source.stop()
+
+
+def test_what_may_be_asked_again_is_when_it_comes_again(tmp_path: Path) -> None:
+    source = Source(tmp_path, wait_for="playbook", slots=1, again_after=3)
+
+    def said(word: str) -> None:
+        uid = source.events()[-1]["meta"]["selfheal"]["ack"][0]
+        (source.spool / "done" / f"{uid}{word}").touch()
+        source.child.wait_ready(lambda: source.metrics()["slots_in_use"] == 0, 10)
+        source.child.wait_ready(lambda: not list((source.spool / "done").iterdir()), 10)
+
+    source.post(group(alert("High")))
+    source.until(1)
+    said(".again")
+    assert source.metrics()['alerts_total{outcome="again"}'] == 1
+    assert source.post(group(alert("High")))[1]["duplicates"] == 1
+    source.restart()
+    time.sleep(0.5)
+    assert len(source.events()) == 1  # it was answered: only whoever sends it again asks again
+    time.sleep(3)
+    assert source.post(group(alert("High")))[1]["taken"] == 1
+    source.until(2)
+    said("")
+    (source.spool / "done" / f"{source.events()[-1]['meta']['selfheal']['ack'][0]}.again").touch()
+    time.sleep(3.5)
+    assert source.post(group(alert("High")))[1]["duplicates"] == 1  # done is done
+    assert emission(source.events()[0]) != emission(source.events()[1])
+    source.stop()
+
+
 def test_the_engine_confirms(tmp_path: Path) -> None:
     source = Source(tmp_path, feedback=True, silent=1)
     source.post(group(alert("Lost", "a")))
@@ -231,7 +293,7 @@ def test_a_call_goes_alone_and_in_its_turn(tmp_path: Path) -> None:
     call = {"type": "selfheal.call", "name": "ci", "service": "shop", "environment": "", "id": "1", "reason": "bad"}
     code = {"type": "selfheal.error_code", "error_code": "SHOP-CART-001", "service": "shop", "version": "1"}
     source.post(group(alert("High")))
-    assert source.post(call, "/calls") == (200, {"taken": 1, "duplicates": 0, "late": 0})
+    assert source.post({**call, "ack": "0" * 36}, "/calls") == (200, {"taken": 1, "duplicates": 0, "late": 0})
     assert source.post(call, "/calls") == (200, {"taken": 0, "duplicates": 1, "late": 0})
     assert source.post({**code, "timestamp": "2026-11-20T12:00:00Z"}, "/calls")[0] == 200
     assert source.post(code, "/calls")[0] == 400
@@ -242,7 +304,7 @@ def test_a_call_goes_alone_and_in_its_turn(tmp_path: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     payloads: List[Dict[str, Any]] = [event["payload"] for event in source.events()]
-    assert payloads[1] == call
+    assert payloads[1] == {**call, "ack": source.events()[1]["meta"]["selfheal"]["ack"][0]}
     assert payloads[2]["error_code"] == "SHOP-CART-001"
     source.stop()
 

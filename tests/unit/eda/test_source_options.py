@@ -60,7 +60,10 @@ def written(path: Path, text: str, mode: int = 0o600) -> str:
         ({"spool": "s", "unauthenticated": OPEN_DOOR, "users_file": "u"}, "contradicts users_file: choose one"),
         ({"token_file": "t"}, "The option spool is not set"),
         ({"spool": "s", "token_flie": "t"}, "'token_flie' of the source alertmanager: did you mean token_file?"),
-        ({"spool": "s", "colour": "t"}, "'colour' of the source alertmanager: There are: certfile, client_ca"),
+        (
+            {"spool": "s", "colour": "t"},
+            "'colour' of the source alertmanager: There are: again_after, certfile, client_ca",
+        ),
         ({"spool": "s", "token_file": "t", "port": "http"}, "port is 'http': it must be a number"),
         ({"spool": "s", "token_file": "t", "port": 70000}, "port is 70000: it must be between 1 and 65535"),
         ({"spool": "s", "token_file": "t", "slots": 1.5}, "slots is '1.5': it must be a number"),

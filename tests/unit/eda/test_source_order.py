@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any, Dict, List, Tuple
 
 import pytest
@@ -81,6 +82,13 @@ def test_nobody_waits_for_ever_behind_newcomers() -> None:
         if turn(order, float(now))[0] == "noisy":
             break
     assert 30 < now < 600
+
+
+def test_what_was_emitted_together_before_a_crash_comes_together() -> None:
+    order = FairOrder()
+    for number, emission in enumerate(("", "one", "one", "two", "")):
+        order.add(replace(waiting(number, "a", at=0.0 if emission else float(number + 1)), emission=emission))
+    assert [turn(order)[1] for _turn in range(3)] == [[1, 2], [3], [0, 4]]
 
 
 def test_a_held_service_is_passed_over() -> None:
@@ -182,6 +190,35 @@ def test_what_an_alert_is_known_by() -> None:
     assert one.uuid != other.uuid
     (nameless,) = read({"status": "firing", "labels": {}}).items
     assert (nameless.service, nameless.starts) == ("", None)
+
+
+def test_what_a_sender_calls_its_acknowledgement_is_not_kept() -> None:
+    post = read({**alert("High"), "ack": "0" * 36}, {**alert("Watchdog"), "ack": "0" * 36})
+    assert "ack" not in json.loads(post.items[0].text)
+    assert "ack" not in post.watchdog["alerts"][0]
+
+
+def said(**fields: str) -> str:
+    """By what a call, or an error code, is known."""
+    call = {"type": "selfheal.call", "name": "ci", "id": "1", "service": "shop", "environment": "live"}
+    code = {"type": "selfheal.error_code", "error_code": "SHOP-CART-001", "service": "shop", "version": "1"}
+    body = {**(code if "timestamp" in fields else call), **fields}
+    uid: str = read_call(json.dumps(body).encode(), Options(), CALLER).items[0].uuid
+    return uid
+
+
+def test_what_a_call_is_known_by() -> None:
+    others = [said(name="cd"), said(id="2"), said(service="bank"), said(environment="test")]
+    assert said() == said(reason="another") and len({said(), *others}) == 5
+
+
+def test_the_same_error_code_within_five_minutes_is_one() -> None:
+    first = said(timestamp="2026-11-20T12:00:00Z")
+    for same in ("2026-11-20T12:04:59.999Z", "2026-11-20 13:02:00,5+0100"):
+        assert said(timestamp=same) == first
+    assert said(timestamp="yesterday") == said(timestamp="today")  # refused behind it, and that but once
+    others = [said(timestamp="2026-11-20T12:05:00Z"), said(timestamp="2026-11-20T12:00:00Z", version="2")]
+    assert len({first, *others, said(timestamp="today")}) == 4
 
 
 def test_the_watchdog_is_kept_apart() -> None:

@@ -24,7 +24,8 @@ description:
   - An event has the shape of C(eda.builtin.webhook), with the waiting alerts of one service in C(payload). Put the
     filter P(selfheal.delivery.alerts#event_filter) behind it.
   - An alert that is sent again with the same C(fingerprint), C(startsAt) and C(status) is counted and not emitted again
-    for O(spool_keep) seconds, and neither is a C(firing) that arrives after its own C(resolved).
+    for O(spool_keep) seconds, and neither is a C(firing) that arrives after its own C(resolved). The same error code of
+    the same release within five minutes is one.
   - The service that was served least lately goes first, so that a storm of one service does not hold up another.
   - Of the ways to authenticate, each that is configured is enough by itself; but credentials that are shown and wrong
     are refused, whatever else is shown. Without any, it does not start.
@@ -101,9 +102,19 @@ options:
       - With V(playbook), once there is an empty file C(done/UUID) in O(spool) for each UUID that the event names in
         C(meta.selfheal.ack), also of what resolves. Until then no other event of that service is emitted, and at most
         O(slots) of all.
+      - A file C(done/UUID.again) says that another answer may be given when the alert is sent again, see
+        O(again_after).
+      - Each attempt has a C(meta.selfheal.emission) of its own, which survives a crash. The filter makes C(meta.uuid)
+        of it, so that C(--persistence-id) drops what the engine had before a crash, and nothing else.
     type: str
     choices: [engine, playbook]
     default: engine
+  again_after:
+    description:
+      - Seconds after C(done/UUID.again) for which the same alert is still not emitted again. When it is sent after
+        that, it is.
+    type: float
+    default: 60
   slots:
     description: How many services may be waited for at a time, with O(wait_for=playbook).
     type: int
@@ -227,6 +238,7 @@ class Options:
     spool_max: int = 100000
     spool_keep: float = 3600.0
     wait_for: str = "engine"
+    again_after: float = 60.0
     slots: int = 2
     slot_timeout: float = 900.0
     service_label: str = "service"
@@ -243,6 +255,7 @@ RANGES = {
     "rate": (0.1, 100000),
     "spool_max": (1, 10000000),
     "spool_keep": (1, 30 * 86400),
+    "again_after": (0.1, 86400),
     "slots": (1, 1000),
     "slot_timeout": (1, 7 * 86400),
     "watchdog_every": (0.1, 86400),
@@ -623,7 +636,9 @@ def read_body(body: bytes) -> Dict[str, Any]:
     return found
 
 
-MOMENT = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d{1,9})?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII)
+MOMENT = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,12}))?(?:[Zz]|([+-])(\d\d):?(\d\d))", re.ASCII
+)
 
 
 def epoch(text: str) -> Optional[float]:
@@ -636,7 +651,7 @@ def epoch(text: str) -> Optional[float]:
         return None
     offset = int(found[9] or 0) * 3600 + int(found[10] or 0) * 60
     whole = calendar.timegm((year, month, day, hour, minute, second))
-    return whole + float(found[7] or 0) - (-offset if found[8] == "-" else offset)
+    return whole + float(f"0.{found[7] or 0}") - (-offset if found[8] == "-" else offset)
 
 
 def read_alerts(body: bytes, options: Options, caller: Caller) -> Post:
@@ -652,6 +667,7 @@ def read_alerts(body: bytes, options: Options, caller: Caller) -> Post:
     items, watchdogs = [], []
     for alert in alerts:
         labels = _labels(alert)
+        alert.pop("ack", None)  # a word of ours, see Delivery._composed
         if options.watchdog and labels.get("alertname") == options.watchdog:
             watchdogs.append(alert)
         else:
@@ -698,9 +714,10 @@ def _alert_item(alert: Mapping[str, Any], labels: Mapping[str, str], options: Op
 
 CALLS = {"selfheal.call": ("name", "service", "id"), "selfheal.error_code": ("error_code", "service", "timestamp")}
 IDENTITY = {
-    "selfheal.call": ("name", "id"),
-    "selfheal.error_code": ("error_code", "service", "environment", "version", "timestamp"),
+    "selfheal.call": ("name", "id", "service", "environment"),
+    "selfheal.error_code": ("error_code", "service", "environment", "version"),
 }
+CODE_WINDOW = 300  # seconds: error codes within one of these are one, for the filter as well
 
 
 def read_call(body: bytes, options: Options, caller: Caller) -> Post:
@@ -714,12 +731,18 @@ def read_call(body: bytes, options: Options, caller: Caller) -> Post:
     for name in CALLS[kind]:
         if not isinstance(found.get(name), str) or not found[name]:
             raise Refused(400, "refused", f"{name} is missing, or not text")
-    uid = named(kind, *(str(found.get(name, "")) for name in IDENTITY[kind]))
+    uid = named(kind, *(str(found.get(name, "")) for name in IDENTITY[kind]), _window(kind, found))
     try:
         text, group = dumped(found), dumped({"fields": {}, "caller": caller})
     except ValueError:
         raise Refused(400, "refused", "A number in the body is out of range") from None
     return Post(group, [Item(uid, "call", plain(found["service"], 200), uid, "firing", None, text)])
+
+
+def _window(kind: str, found: Mapping[str, Any]) -> str:
+    """When an error code was logged, in windows; '' where that is no time, so that it is refused but once."""
+    at = epoch(found["timestamp"]) if kind == "selfheal.error_code" else None
+    return "" if at is None else str(int(at // CODE_WINDOW))
 
 
 def merged(groups: Sequence[Mapping[str, Any]], alerts: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
@@ -742,7 +765,7 @@ LAYOUT = """
 CREATE TABLE item (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, uuid TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, service TEXT NOT NULL,
     incident TEXT NOT NULL, status TEXT NOT NULL, starts REAL, at REAL NOT NULL, state INTEGER NOT NULL,
-    post TEXT NOT NULL, body TEXT NOT NULL);
+    post TEXT NOT NULL, body TEXT NOT NULL, emission TEXT NOT NULL DEFAULT '', answered REAL NOT NULL DEFAULT 0);
 CREATE INDEX item_incident ON item (incident);
 CREATE INDEX item_at ON item (at);
 CREATE INDEX item_waiting ON item (state) WHERE state = 0;
@@ -752,7 +775,9 @@ CREATE TABLE message (id TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE note (key TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = 1;
 """
-WAITING, DONE, LEFT = 0, 1, 2  # the state of an item; LEFT is no longer waited for, and emitted again after a restart
+# The state of an item. LEFT is no longer waited for: it is emitted again when it is sent again, or after a restart.
+# AGAIN was answered, and is emitted again when it is sent `again_after` seconds later.
+WAITING, DONE, LEFT, AGAIN = 0, 1, 2, 3
 NETWORK = frozenset("9p afs beegfs ceph cifs fuse.sshfs glusterfs gpfs lustre ncpfs nfs nfs4 smb3 smbfs".split())
 Job = Callable[[sqlite3.Connection], Any]
 
@@ -777,6 +802,7 @@ class Waiting:
     size: int = field(compare=False)  # characters of its JSON
     at: float = field(compare=False)  # epoch seconds of its arrival
     tries: int = field(compare=False, default=0)
+    emission: str = field(compare=False, default="")  # under which the engine may have had it before a crash
 
 
 class Taken(NamedTuple):
@@ -957,7 +983,7 @@ def file_system(path: str) -> str:
     return kind
 
 
-def take(post: Post, now: float, limit: int) -> Job:
+def take(post: Post, now: float, limit: int, again_after: float) -> Job:
     """Keep the items of a request, all or none: Taken, or SpoolFull."""
 
     def job(connection: sqlite3.Connection) -> Taken:
@@ -967,7 +993,7 @@ def take(post: Post, now: float, limit: int) -> Job:
             connection.execute("INSERT INTO message VALUES (?, ?)", (post.message, now))
         if post.watchdog is not None:  # so that it shows whether anything could be kept
             connection.execute("INSERT OR REPLACE INTO note VALUES ('watchdog', ?)", (now,))
-        fresh, duplicates, late = _sorted_out(connection, post.items)
+        fresh, duplicates, late = _sorted_out(connection, post.items, now, again_after)
         waiting = connection.execute("SELECT count(*) FROM item WHERE state = 0").fetchone()[0] if fresh else 0
         if waiting + len(fresh) > limit:
             raise SpoolFull(f"{waiting} alerts wait already")
@@ -982,7 +1008,9 @@ def take(post: Post, now: float, limit: int) -> Job:
     return job
 
 
-def _sorted_out(connection: sqlite3.Connection, items: Sequence[Item]) -> Tuple[List[Item], int, Set[str]]:
+def _sorted_out(
+    connection: sqlite3.Connection, items: Sequence[Item], now: float, again_after: float
+) -> Tuple[List[Item], int, Set[str]]:
     """The items that are new, how many are known, and the uuids of those that fire although they ended before."""
     fresh: Dict[str, Item] = {}
     ended: Set[str] = set()
@@ -990,21 +1018,28 @@ def _sorted_out(connection: sqlite3.Connection, items: Sequence[Item]) -> Tuple[
     duplicates = 0
     for item in items:
         rows = connection.execute(
-            "SELECT uuid, status, state FROM item WHERE incident = ?", (item.incident,)
+            "SELECT uuid, status, state, answered FROM item WHERE incident = ?", (item.incident,)
         ).fetchall()
+        known = [row[2:] for row in rows if row[0] == item.uuid]
         if item.status == "firing" and (
-            item.incident in ended or any(status == "resolved" for uid, status, state in rows)
+            item.incident in ended or any(status == "resolved" for uid, status, state, answered in rows)
         ):
             late.add(item.uuid)
-        elif item.uuid in fresh or any(uid == item.uuid and state != LEFT for uid, status, state in rows):
+        elif item.uuid in fresh or any(not _is_open(state, now - answered, again_after) for state, answered in known):
             duplicates += 1
         else:
-            # one that nobody reported in time gets another chance when it is sent again
-            connection.execute("DELETE FROM item WHERE uuid = ? AND state = ?", (item.uuid, LEFT))
+            # one that nobody reported in time, or that may get another answer, is asked anew when it is sent again
+            connection.execute("DELETE FROM item WHERE uuid = ?", (item.uuid,))
             fresh[item.uuid] = item
             if item.status == "resolved":
                 ended.add(item.incident)
     return list(fresh.values()), duplicates, late
+
+
+def _is_open(state: int, since: float, again_after: float) -> bool:
+    """Whether an item of this state that is sent again is to be emitted again; `since` is the age of its answer."""
+    # less than nothing: the clock was put back
+    return state == LEFT or (state == AGAIN and not 0 <= since < again_after)
 
 
 def _kept(connection: sqlite3.Connection, item: Item, group: str, now: float) -> Waiting:
@@ -1017,9 +1052,12 @@ def _kept(connection: sqlite3.Connection, item: Item, group: str, now: float) ->
     return _waiting(seq, item.uuid, item.kind, item.service, item.starts, now, len(item.text))
 
 
-def _waiting(seq: int, uid: str, kind: str, service: str, starts: Optional[float], at: float, size: int) -> Waiting:
+def _waiting(
+    seq: int, uid: str, kind: str, service: str, starts: Optional[float], at: float, size: int, emission: str = ""
+) -> Waiting:
     order = at if starts is None else min(starts, at)
-    return Waiting(order, seq, uid, service, kind == "call", size, at)
+    # what was emitted together comes together, and first: the engine knows it by that
+    return Waiting(0.0 if emission else order, seq, uid, service, kind == "call", size, at, emission=emission)
 
 
 class Remembered(NamedTuple):
@@ -1034,10 +1072,11 @@ def remember(now: float, keep: float) -> Job:
     """Everything that is not done and young enough to be emitted again; the rest is given up."""
 
     def job(connection: sqlite3.Connection) -> Remembered:
-        old = connection.execute("DELETE FROM item WHERE state <> ? AND at < ?", (DONE, now - keep)).rowcount
-        connection.execute("UPDATE item SET state = ? WHERE state = ?", (WAITING, LEFT))
+        old = connection.execute("DELETE FROM item WHERE state IN (0, 2) AND at < ?", (now - keep,)).rowcount
+        connection.execute("UPDATE item SET state = ?, emission = '' WHERE state = ?", (WAITING, LEFT))
         rows = connection.execute(
-            "SELECT seq, uuid, kind, service, starts, at, length(body) FROM item WHERE state = ? ORDER BY seq",
+            "SELECT seq, uuid, kind, service, starts, at, length(body), emission FROM item"
+            " WHERE state = ? ORDER BY seq",
             (WAITING,),
         )
         firing = connection.execute(
@@ -1050,23 +1089,36 @@ def remember(now: float, keep: float) -> Job:
     return job
 
 
-def load(items: Sequence[Waiting]) -> Job:
-    """Rows (seq, group, JSON of the item) of those of these items that are not done, in their order."""
+def load(items: Sequence[Waiting], emission: str) -> Job:
+    """Rows (seq, group, JSON of the item) of those of these items that are to be emitted, in their order.
+
+    It writes under which emission they are, unless they have been under it before.
+    """
 
     def job(connection: sqlite3.Connection) -> List[Tuple[int, str, str]]:
-        find = "SELECT seq, (SELECT body FROM post WHERE id = item.post), body FROM item WHERE seq = ? AND state <> 1"
-        return [row for row in (connection.execute(find, (item.seq,)).fetchone() for item in items) if row]
+        find = (
+            "SELECT seq, (SELECT body FROM post WHERE id = item.post), body FROM item WHERE seq = ? AND state IN (0, 2)"
+        )
+        rows = [row for row in (connection.execute(find, (item.seq,)).fetchone() for item in items) if row]
+        if emission != items[0].emission:
+            write = "UPDATE item SET emission = ? WHERE seq = ?"
+            connection.executemany(write, [(emission, row[0]) for row in rows])
+        return rows
 
     return job
 
 
-def finish(uuids: Sequence[str], state: int) -> Job:
-    """Nothing more is to be done about these; what is done needs its text no more. Returns how many were not before."""
+def finish(uuids: Sequence[str], state: int, now: float) -> Job:
+    """Nothing more is to be done about these; what was answered needs its text no more. Returns how many it changed."""
+    changes = {
+        DONE: "state = 1, post = '', body = '' WHERE state <> 1",
+        LEFT: "state = 2 WHERE state = 0",
+        AGAIN: "state = 3, post = '', body = '' WHERE state IN (0, 2)",
+    }
 
     def job(connection: sqlite3.Connection) -> int:
-        done = "UPDATE item SET state = 1, post = '', body = '' WHERE uuid = ? AND state <> 1"
-        left = "UPDATE item SET state = 2 WHERE uuid = ? AND state = 0"
-        return connection.executemany(done if state == DONE else left, [(uid,) for uid in uuids]).rowcount
+        change = f"UPDATE item SET answered = ?, {changes[state]} AND uuid = ?"
+        return connection.executemany(change, [(now, uid) for uid in uuids]).rowcount
 
     return job
 
@@ -1079,7 +1131,7 @@ def prune(now: float, keep: float, limit: int, window: float) -> Job:
         old = "SELECT seq FROM item WHERE state <> 0 AND at < ? ORDER BY at LIMIT 2000"
         gone = connection.execute(f"DELETE FROM item WHERE seq IN ({old})", (now - keep,)).rowcount
         if not gone and known > 2 * limit:
-            some = "SELECT seq FROM item WHERE state = 1 ORDER BY at LIMIT 2000"
+            some = "SELECT seq FROM item WHERE state IN (1, 3) ORDER BY at LIMIT 2000"
             gone = connection.execute(f"DELETE FROM item WHERE seq IN ({some})").rowcount
         connection.execute("DELETE FROM post WHERE NOT EXISTS (SELECT 1 FROM item WHERE item.post = post.id)")
         connection.execute("DELETE FROM message WHERE at < ?", (now - 2 * window - 60,))
@@ -1150,7 +1202,7 @@ class FairOrder:
         found: List[Waiting] = []
         while waiting and len(found) < most and not (found and (waiting[0].alone or found[0].alone)):
             size -= waiting[0].size
-            if found and size < 0:
+            if found and (size < 0 or waiting[0].emission != found[0].emission):
                 break
             found.append(heapq.heappop(waiting))
             self.arrivals.pop(found[-1].uuid, None)
@@ -1221,7 +1273,7 @@ class Flight:
     heard: float = math.inf  # monotonic seconds: when that was last
 
 
-UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+ANSWER = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(\.again)?")  # the name of a file in `done`
 CONFIRMED_WITHIN = 60.0  # seconds; after that, the engine is given the event again
 QUIET = 3.0  # seconds after the engine's last word on an event, of which the filters may have made several
 TRIES = 3
@@ -1270,7 +1322,7 @@ class Delivery:
     async def take(self, post: Post, caller: Caller) -> Taken:
         """Keep what a request brought; SpoolError when it cannot be kept now."""
         now = time.time()
-        taken: Taken = await self.spool.run(take(post, now, self.options.spool_max))
+        taken: Taken = await self.spool.run(take(post, now, self.options.spool_max, self.options.again_after))
         self.counts["duplicate"] += taken.duplicates
         self.counts["late"] += len(taken.late)
         self.counts["taken"] += len(taken.new)
@@ -1292,10 +1344,14 @@ class Delivery:
         self.counts["watchdog"] += 1
         if time.monotonic() - self.watchdog_sent >= self.options.watchdog_every:
             self.watchdog_sent = time.monotonic()
-            self.watchdog = self._event(body, caller, [])
+            self.watchdog = self._event(body, caller, [], "")
 
-    def _event(self, payload: Mapping[str, Any], caller: Sequence[str], uuids: Sequence[str]) -> Dict[str, Any]:
+    def _event(
+        self, payload: Mapping[str, Any], caller: Sequence[str], uuids: Sequence[str], emission: str
+    ) -> Dict[str, Any]:
         about = {"source": "alertmanager", "verified": caller[0], "key": caller[1], "ack": list(uuids)}
+        if emission:
+            about["emission"] = emission
         return {
             "payload": dict(payload),
             "meta": {"headers": {}, "selfheal": {**about, "alarming": self.alarms.count()}},
@@ -1319,8 +1375,10 @@ class Delivery:
         service = items[0].service
         if self.playbook:
             self.order.hold(service)
+        # a repeat after a crash has the name that it had; with wait_for=engine, the engine knows repeats by the alert
+        emission = items[0].emission or (uuid.uuid4().hex if self.playbook else "")
         try:
-            rows = await self.spool.run(load(items))
+            rows = await self.spool.run(load(items, emission))
         except SpoolError as problem:
             logger.error("The spool cannot be read, and is asked again: %s", problem)
             await asyncio.sleep(1)
@@ -1332,7 +1390,7 @@ class Delivery:
             if self.playbook:
                 self.order.free(service)
             return
-        event = self._composed(items, rows)
+        event = self._composed(items, rows, emission)
         flight = self._take_off(items)
         if await self._put(event):
             self.counts["emitted"] += len(items)
@@ -1343,12 +1401,17 @@ class Delivery:
             self._land(flight)
             self._back(items, tried=True)
 
-    def _composed(self, items: Sequence[Waiting], rows: Sequence[Tuple[int, str, str]]) -> Dict[str, Any]:
+    def _composed(
+        self, items: Sequence[Waiting], rows: Sequence[Tuple[int, str, str]], emission: str
+    ) -> Dict[str, Any]:
+        """The event of these items; each alert has in `ack` which of them it is."""
         bodies = [json.loads(text) for seq, group, text in rows]
+        for body, item in zip(bodies, items):
+            body["ack"] = item.uuid
         groups = {group: seq for seq, group, text in sorted(rows)}  # the number of the last alert of each
         around = [json.loads(group) for group in sorted(groups, key=lambda each: groups[each])]
         payload = bodies[0] if items[0].alone else merged([each["fields"] for each in around], bodies)
-        return self._event(payload, around[-1]["caller"], [item.uuid for item in items])
+        return self._event(payload, around[-1]["caller"], [item.uuid for item in items], emission)
 
     async def _put(self, event: Dict[str, Any]) -> bool:
         """Give the engine an event; False when one of the rulebook's filters failed on it."""
@@ -1388,27 +1451,27 @@ class Delivery:
                 logger.error("%s is given up after %d tries", item.uuid, tries)
                 self._finish([item.uuid], LEFT)
             else:
-                self.order.add(replace(item, tries=tries))
+                self.order.add(replace(item, tries=tries, emission="" if tried else item.emission))
         if self.playbook and items:
             self.order.free(items[0].service)
         self.stir.set()
 
-    def acknowledged(self, uuids: Iterable[str]) -> None:
-        """These are done, says a playbook or the engine."""
-        for uid in uuids:
-            self._finish([uid], DONE)
-            flight = self.flights.get(uid)
-            if flight is None:
-                continue
-            if flight.left == {uid}:
-                self._land(flight)
-            else:
-                flight.left.discard(uid)
-                del self.flights[uid]
+    def answered(self, uid: str, state: int) -> None:
+        """A playbook says that this is DONE, or may be asked AGAIN."""
+        self._finish([uid], state)
+        flight = self.flights.get(uid)
+        if flight is None:
+            return
+        if flight.left == {uid}:
+            self._land(flight)
+        else:
+            flight.left.discard(uid)
+            del self.flights[uid]
 
     def _finish(self, uuids: Iterable[str], state: int) -> None:
+        """An answer counts more than none, and DONE more than AGAIN."""
         for uid in uuids:
-            if state == DONE or uid not in self.finished:
+            if state == DONE or self.finished.get(uid, LEFT) == LEFT:
                 self.finished[uid] = state
         self.marking.set()
 
@@ -1438,16 +1501,16 @@ class Delivery:
         self.marking.clear()
         finished, self.finished = self.finished, {}
         try:
-            for state in (DONE, LEFT):
+            for state, outcome in ((DONE, "done"), (AGAIN, "again"), (LEFT, "")):
                 uuids = [uid for uid, wanted in finished.items() if wanted == state]
                 if uuids:
-                    marked: int = await self.spool.run(finish(uuids, state))
-                    self.counts["done"] += marked if state == DONE else 0
+                    marked: int = await self.spool.run(finish(uuids, state, time.time()))
+                    self.counts[outcome] += marked
         except BaseException:
             self.finished = {**finished, **self.finished}
             self.marking.set()
             raise
-        read = self.acks.intersection(finished)
+        read = {name for name in self.acks if finished.get(answer(name)[0]) in (DONE, answer(name)[1])}
         if read:
             await asyncio.to_thread(remove_acks, self.spool.done, read)
             self.acks -= read
@@ -1467,7 +1530,8 @@ class Delivery:
         """Files in `done`, which are removed when what they say is on disk."""
         new = [name for name in names if name not in self.acks]
         self.acks.update(new)
-        self.acknowledged(new)
+        for name in new:
+            self.answered(*answer(name))
 
     async def watch_feedback(self) -> None:
         """Take for ever what the engine confirms: the events, as its filters made them."""
@@ -1501,9 +1565,15 @@ class Delivery:
 
 
 def read_acks(folder: str) -> List[str]:
-    """The uuids that have a file in the folder."""
+    """The names of files in the folder that are answers."""
     os.makedirs(folder, 0o700, exist_ok=True)
-    return [name for name in os.listdir(folder) if UUID.fullmatch(name)]
+    return [name for name in os.listdir(folder) if ANSWER.fullmatch(name)]
+
+
+def answer(name: str) -> Tuple[str, int]:
+    """Which item a file in `done` is about, and what it says."""
+    uid, dot, word = name.partition(".")
+    return uid, AGAIN if dot else DONE
 
 
 def remove_acks(folder: str, names: Iterable[str]) -> None:
@@ -1550,7 +1620,8 @@ class RateLimit:
         return allowed
 
 
-READ_WITHIN = 10.0  # seconds for a body
+READ_WITHIN = 10.0  # seconds for a body, and for the first headers of a connection
+CONNECTIONS = 500  # at a time; each takes a file of the engine's process
 HELD = 64 * 1048576  # bytes of bodies that are read at a time
 
 
@@ -1581,6 +1652,8 @@ class Reception:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """Every answer that is not 200 is a sentence, and is counted."""
+        if isinstance(request.protocol, Connection):
+            request.protocol.heard = True
         try:
             return await handler(request)
         except Refused as refused:
@@ -1692,7 +1765,7 @@ class Reception:
 
 
 REQUESTS = ("ok", "refused", "too_large", "unauthorised", "limited", "unavailable", "malformed", "error")
-ALERTS = "taken duplicate late emitted done timed_out given_up expired filter_failed watchdog".split()
+ALERTS = "taken duplicate late emitted done again timed_out given_up expired filter_failed watchdog".split()
 
 
 def exposition(reception: Reception, now: float) -> str:
@@ -1739,9 +1812,37 @@ class Malformed(logging.Handler):
 
 
 class Connection(web.RequestHandler):
-    """A connection that does not quote to its sender what was malformed: senders log what they are answered."""
+    """One of a limited number of connections, which are closed when nobody asks anything.
 
-    __slots__ = ()
+    What was malformed is not quoted to its sender: senders log what they are answered.
+    """
+
+    __slots__ = ("counts", "heard", "others")
+
+    def __init__(self, *args: Any, others: "Set[Connection]", counts: "Counter[str]", **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.others = others
+        self.counts = counts
+        self.heard = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if len(self.others) >= CONNECTIONS:
+            self.counts["limited"] += 1
+            self.force_close()
+            return
+        self.others.add(self)
+        asyncio.get_running_loop().call_later(READ_WITHIN, self.close_unless_heard)
+
+    def connection_lost(self, exc: Optional[BaseException]) -> None:
+        self.others.discard(self)
+        super().connection_lost(exc)
+
+    def close_unless_heard(self) -> None:
+        """Close what has not sent whole headers; aiohttp's keepalive_timeout does so for the later ones."""
+        if not self.heard and self in self.others:
+            self.counts["malformed"] += 1
+            self.force_close()
 
     def handle_error(
         self,
@@ -1766,6 +1867,8 @@ async def listening(
     connection = partial(
         Connection,
         cast(web.Server, runner.server),
+        others=set(),
+        counts=reception.counts,
         loop=loop,
         logger=silent,
         access_log=silent,
@@ -1775,7 +1878,14 @@ async def listening(
     )
     try:
         try:
-            server = await loop.create_server(connection, options.host, options.port, ssl=context, backlog=128)
+            server = await loop.create_server(
+                connection,
+                options.host,
+                options.port,
+                ssl=context,
+                backlog=128,
+                ssl_handshake_timeout=READ_WITHIN if context else None,
+            )
         except (OSError, OverflowError, UnicodeError) as problem:
             why = getattr(problem, "strerror", "") or str(problem)
             raise SourceError(f"Cannot listen on {options.host} port {options.port}: {why}") from None
