@@ -25,8 +25,8 @@ from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     plain,
 )
 
-# what has to be done before the guard can be asked
-SETTLE, CODE = "settle", "code"
+# what is next: what has to be done before the guard can be asked, or what its answer is
+SETTLE, CODE, NOTHING, BACK, REFUSED = "settle", "code", "nothing", "back", "denied"
 YES, NO, UNKNOWN = "yes", "no", "unknown"
 _KEPT = ("confirmed", "verdict", "reason", "level", "gates", "down")  # of what the gates said, in the ledger
 display = Display()
@@ -63,7 +63,7 @@ class ActionModule(ControllerAction):
         if due.get("failed"):
             return due
         if not options["settled"] and _unsettled(due):
-            return {"changed": False, "first": SETTLE, "msg": "an earlier run has to be settled first"}
+            return {"changed": False, "next": SETTLE, "msg": "an earlier run has to be settled first"}
         plan = self._done(
             rollback_plan.ActionModule,
             {**_some(options, "group", "release", "batches", "forget", "states"), "why": _why(options, trigger)},
@@ -74,13 +74,15 @@ class ActionModule(ControllerAction):
             return plan
         told = f"{options['service']}: {plan['msg']}"
         warned = _some(due, *(name for name in ("warnings",) if name in due))  # of pauses, which each run shows
-        found: Facts = {"changed": False, "first": "", "plan": plan, "msg": told, **warned}
+        found: Facts = {"changed": False, "next": NOTHING, "plan": plan, "msg": told, **warned}
         by_code = _kind(trigger) == ERROR_CODE
         if plan["due"] and by_code and not options["code"]:
-            return {**found, "first": CODE}
+            return {**found, "next": CODE}
+        if not plan["due"]:
+            return found
         # standard error is live in a pipe, and keeps the json callback's output valid
         display.display(told, stderr=True)
-        return {**found, **self._decided(options, trigger, plan, task_vars)} if plan["due"] else found
+        return {**found, **self._decided(options, trigger, plan, task_vars)}
 
     def _decided(self, options: Facts, trigger: Facts, plan: Facts, task_vars: Facts) -> Facts:
         person = _kind(trigger) == PERSON
@@ -93,7 +95,8 @@ class ActionModule(ControllerAction):
             # no mend: the reason says what to do next
             raise OptionError(f"{plan['release']} was not rolled back: {senseless}", service=options["service"])
         wish = _wish(options, trigger, plan, gates)
-        return {"confirmed": gates, **self._done(guard.ActionModule, wish, options, task_vars)}
+        answer = self._done(guard.ActionModule, wish, options, task_vars)
+        return {"confirmed": gates, "next": BACK if answer.get("allowed") else REFUSED, **answer}
 
     def _done(self, action: Type[ControllerAction], given: Facts, options: Facts, task_vars: Facts) -> Facts:
         """The result of another task of this collection, done by this process."""

@@ -15,7 +15,7 @@ description:
   - It is M(selfheal.delivery.rollout) with C(state=due), M(selfheal.delivery.rollback_plan),
     M(selfheal.delivery.canary_bake) with C(phase=confirm) and M(selfheal.delivery.guard) with C(command=acquire), one
     after the other. A task takes longer to begin than most of these take, and going back waits for all of them.
-  - Where something else comes first, it asks nobody, and says so in RV(first).
+  - Where something else comes first, it asks nobody, and says so in RV(next).
   - Delegate it to the host that takes the measurements. All else is done on the controller wherever it is delegated to.
 version_added: 1.0.0
 author:
@@ -77,7 +77,7 @@ options:
     description:
       - What was found out about the error code that O(trigger) names. C(blamed) says whether it may be held against the
         release, V(yes), V(no) or V(unknown), and C(evidence) is kept with the decision.
-      - A trigger of kind V(error_code) needs it. Without it, it is what comes RV(first).
+      - A trigger of kind V(error_code) needs it. Without it, that is what is RV(next).
     type: dict
     default: {}
   approved:
@@ -118,13 +118,13 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-first:
+next:
   description:
-    - What has to come before anybody is asked. V(settle) is what an earlier run left unfinished, and V(code) what
-      O(code) says. Else nothing.
+    - What is next. V(settle) is what an earlier run left unfinished, V(code) what O(code) says; nobody was asked then.
+    - V(back) after a yes of the guard, V(denied) after a no, and V(nothing) where nothing runs the release.
   returned: success
   type: str
-  sample: ""
+  sample: back
 plan:
   description: What M(selfheal.delivery.rollback_plan) returns.
   returned: when nothing has to be settled first

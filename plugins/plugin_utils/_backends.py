@@ -12,7 +12,6 @@ from typing import Any, Mapping, Optional, Tuple
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm.options import packed
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube import options as kube
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.connection import CONNECTION
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import CONTROLLER, REQUIRED_IF, WISHES
@@ -112,7 +111,11 @@ def change_of(backend: str, options: Facts, given: Facts) -> Tuple[str, Facts]:
             own.setdefault("strategy", "canary")
     elif options["share"] < 100:
         raise OptionError(f"backend {backend} cannot give a release a share of a place's traffic", mend="Remove share")
-    return COLLECTION + modules.change, {**(packed(own) if backend == "helm" else own), **wishes}
+    if backend == "helm":
+        from ansible_collections.selfheal.delivery.plugins.module_utils._act.helm.options import packed
+
+        own = packed(own)
+    return COLLECTION + modules.change, {**own, **wishes}
 
 
 def info_of(backend: str, options: Facts) -> Tuple[str, Facts]:

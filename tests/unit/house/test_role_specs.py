@@ -47,13 +47,18 @@ def tasks(things: object) -> Iterator[Mapping[str, Any]]:
             yield from tasks(thing.get(inner))
 
 
+def call_of(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the task says of the role that it calls, if it calls one."""
+    return task.get("ansible.builtin.include_role") or {}
+
+
 def includes() -> List[Tuple[str, str, Mapping[str, Any]]]:
-    """(file, role, task) of each include_role of one of our own roles."""
+    """(file, role, task) of each call of one of our own roles."""
     files = [*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/*.yml")]
     found = []
     for path in sorted(files):
         for task in tasks(load(path)):
-            name = (task.get("ansible.builtin.include_role") or {}).get("name", "")
+            name = call_of(task).get("name", "")
             if name.startswith(PREFIX):
                 found.append((path.relative_to(ROOT).as_posix(), name[len(PREFIX) :], task))
     return found
@@ -104,8 +109,7 @@ def test_a_role_is_called_with_what_it_takes(where: str, role: str, task: Mappin
 
 @pytest.mark.parametrize(("where", "role", "task"), includes(), ids=lambda value: str(value)[:40])
 def test_nothing_but_a_place_may_stop_its_way_back(where: str, role: str, task: Mapping[str, Any]) -> None:
-    call = task["ansible.builtin.include_role"]
-    assert (call.get("rolespec_validate") is False) == (role in UNCHECKED), where
+    assert (call_of(task).get("rolespec_validate") is False) == (role in UNCHECKED), where
 
 
 @pytest.mark.parametrize("role", ROLES)
