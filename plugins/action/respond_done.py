@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._respond.spool import acknowledge
+from ansible_collections.selfheal.delivery.plugins.module_utils._respond.spool import acknowledge, is_passing
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import ControllerAction, Facts
 
 
@@ -15,10 +15,15 @@ class ActionModule(ControllerAction):
     SPEC = {
         "spool": {"type": "path", "required": True},
         "items": {"type": "list", "elements": "str", "required": True},
+        "decision": {"type": "dict", "default": {}},
+        "unknown": {"type": "bool", "default": False},
+        "again": {"type": "bool", "default": False},
     }
 
     def act(self, options: Facts, task_vars: Facts) -> Facts:
         items = options["items"]
+        again = options["again"] or is_passing(options["decision"], unknown=options["unknown"])
         if not self.checking:
-            acknowledge(options["spool"], items)
-        return {"changed": bool(items), "msg": f"{len(items)} acknowledged"}
+            acknowledge(options["spool"], items, again=again)
+        told = f"{len(items)} acknowledged{', to be asked about again' if again else ''}"
+        return {"changed": bool(items), "again": again, "msg": told}

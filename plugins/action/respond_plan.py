@@ -65,6 +65,9 @@ EARLY = (
 REFUSALS = "refusals"  # the ledger's note of what was refused lately, so that a flood of it is told once
 QUIET = 3600.0  # seconds
 REFUSALS_TOLD = 16  # within QUIET
+# what of a message may be the sender's words
+QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+PLACE = re.compile(r"\[[^\]]*\]|\d+|a key of ")
 
 
 @dataclass(frozen=True)
@@ -235,17 +238,17 @@ class ActionModule(ControllerAction):
 
     def _refused(self, error: OptionError, event: Optional[Event], options: Facts, who: str) -> Facts:
         """Nothing is done; people are told once, however often it comes."""
-        service = event.service if event is not None else ""
+        service, sort = event.service if event is not None else "", _sort(error, event)
         message = error.on(service).message if service else error.message
         more: Optional[int] = None
         if not self.checking:
             more = 0  # a ledger that fails cannot know that it was told before
             with suppress(DeliveryError), closing(open_ledger(options["ledger"])) as ledger:
-                more = _untold(ledger, _sort(error, event), now())
+                more = _untold(ledger, sort, now())
                 if more is not None:
                     about = {"kind": event.kind, "name": event.name, "id": event.ident} if event is not None else {}
                     ledger.append("", "refusal", who, {"service": service, "why": message, **about}, now())
-        told = f"{message} ({more} more refusals were not told.)" if more else message
+        told = f"{message} ({more} more refusals since the last one were not told.)" if more else message
         facts = {"service": service or "events", "incident": event.ident if event is not None else ""}
         return {
             "do": TELL,
@@ -405,12 +408,8 @@ def _why_no_abort(ledger: Ledger, case: Case) -> Tuple[str, bool]:
 def _sort(error: OptionError, event: Optional[Event]) -> str:
     """What is wrong, without the words of the sender in it: he could make each refusal look like another one."""
     text = error.what.replace(event.name, "…") if event is not None and event.name else error.what
-    text = _PATH.sub("", _QUOTED.sub("…", text))
+    text = PLACE.sub("", QUOTED.sub("…", text))
     return sha256(f"{error.service}|{text}".encode()).hexdigest()[:16]
-
-
-_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
-_PATH = re.compile(r"\[[^\]]*\]|\d+|a key of ")
 
 
 def _untold(ledger: Ledger, sort: str, at: float) -> Optional[int]:

@@ -11,7 +11,10 @@ short_description: Tell the event source that an event was looked at
 description:
   - Leaves an empty file for each item in the folder C(done) of the spool of the event source
     C(selfheal.delivery.alertmanager), which then forgets the item and gives its slot to the next one.
-  - An item that is never acknowledged is given out again after the source's C(slot_timeout).
+  - An item about which another answer may be given later, since it was denied for a reason that passes, or since
+    nothing was decided, gets a file with C(.again) after its name. The source then gives the item out once more when
+    its alert is repeated.
+  - An item that is never acknowledged keeps its slot until the source's C(slot_timeout) is over.
 version_added: 1.0.0
 author:
   - selfheal.delivery contributors (@selfheal-delivery)
@@ -33,6 +36,21 @@ options:
     type: list
     elements: str
     required: true
+  decision:
+    description:
+      - What the guard decided, as RV(selfheal.delivery.guard#module:decision). A denial that ends by itself, or for one
+        of V(in_progress), V(paused), V(frozen), V(cooldown), V(rate_limited), V(not_held), V(alerts_silent),
+        V(clock_jumped) and V(store_unavailable), is one to ask about again.
+    type: dict
+    default: {}
+  unknown:
+    description: Whether nobody could say if it is bad, so that V(not_confirmed) may be another answer later.
+    type: bool
+    default: false
+  again:
+    description: Whether to ask again whatever was decided, for example since nothing was.
+    type: bool
+    default: false
 seealso:
   - module: selfheal.delivery.respond_plan
 """
@@ -42,9 +60,15 @@ EXAMPLES = r"""
   selfheal.delivery.respond_done:
     spool: /var/lib/selfheal/spool
     items: "{{ respond_plan.ack }}"
+    again: "{{ respond_plan.again }}"
 """
 
 RETURN = r"""
+again:
+  description: Whether the items are to be asked about again.
+  returned: success
+  type: bool
+  sample: false
 msg:
   description: How many items were acknowledged, or why they could not be.
   returned: always

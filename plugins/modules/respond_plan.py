@@ -84,7 +84,7 @@ answer:
   sample: {asked: true, firing: true, said: alertmanager says that ShopErrors fires, since: 1795289563.303,
     incident: ad4d4b6640bbfefe-1795289563, alarming: 1, names: [ShopErrors]}
 alarming:
-  description: How many services alarm at this moment.
+  description: How many services alarm now, by the alerts' own source, or by the event source if that knows of more.
   returned: success
   type: int
   sample: 1
@@ -93,6 +93,13 @@ decision:
   returned: success
   type: dict
   sample: {}
+again:
+  description:
+    - Whether asking again later may give another answer, since the guard denied it for a reason that passes, or since
+      nothing could be decided.
+  returned: success
+  type: bool
+  sample: false
 tell:
   description: What people are told, as the options of M(selfheal.delivery.notify); empty when nobody is.
   returned: success

@@ -22,10 +22,12 @@ _PATHS = ("path", "kubeconfig")
 class Scene:
     """A service as its first place sees it. `identity` is environment and name, as the ledger knows it.
 
-    `services` are all that have a policy; `alerts` is whom to ask for alerts, if anybody.
+    `environment` is the inventory's, '' for none; `services` are all that have a policy; `alerts` is whom to ask for
+    alerts, if anybody.
     """
 
     service: str
+    environment: str
     identity: str
     places: Tuple[str, ...]
     services: FrozenSet[str]
@@ -62,6 +64,7 @@ def scene_of(event: Event, task_vars: Mapping[str, Any], ledger: Mapping[str, An
     identity = f"{environment}/{service}" if environment else service
     return Scene(
         service=service,
+        environment=environment,
         identity=identity,
         places=places,
         services=frozenset(str(name) for name in policies),

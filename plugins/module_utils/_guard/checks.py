@@ -362,6 +362,9 @@ def _not_held(case: Case) -> Optional[Why]:
 
 def _not_attributable(case: Case) -> Optional[Why]:
     memory, situation, trigger = case.view.memory, case.request.situation, case.request.trigger
+    about = trigger.evidence.get("release")  # says only which release is not to blame
+    if isinstance(about, str) and about and situation.current and about != situation.current:
+        return Why(f"It is about release {about[:64]}, and {situation.current} is what would be left", "")
     begun, changed = memory.changed_from, memory.changed_at
     if changed is None:
         begun, changed = situation.changed_at, situation.changed_at

@@ -37,7 +37,8 @@ class Event:
     """`at` is when it began, in epoch seconds; `ident` is the same for every copy of one incident's signal.
 
     `alarming` is how many services the sender knows to alarm, 0 when it does not say. `others` are the names of alerts
-    about the same service that came with this one, which may stand for them all.
+    about the same service that came with this one, which may stand for them all. `sender` is what the event source says
+    of who posted it: source, verified, and the name of the key.
     """
 
     kind: str  # one of KINDS
@@ -52,6 +53,7 @@ class Event:
     reason: str = ""  # why it was refused, or why somebody calls
     labels: Mapping[str, str] = field(default_factory=dict)
     others: Tuple[str, ...] = ()
+    sender: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def active(self) -> bool:
@@ -82,8 +84,11 @@ class Event:
         if self.kind != ALERT or self.name in names:
             return self
         other = next((name for name in self.others if name in names), "")
-        # an identity that is no alert's: its source is asked for the name, and tells the alert's own
-        return replace(self, name=other, ident=f"{self.ident}/{other}", labels={}) if other else self
+        if not other:
+            return self
+        # an identity that is no alert's: its source is asked for the name, and tells the alert's own; when the other
+        # began, and which release it is about, is not known here
+        return replace(self, name=other, ident=f"{self.ident}/{other}", labels={}, at=None, release="")
 
     def trigger(
         self, *, at: Optional[float] = None, ident: str = "", evidence: Optional[Mapping[str, object]] = None
@@ -116,6 +121,7 @@ def parse_event(raw: object) -> Event:
         release=_matched(raw, "release", _RELEASE),
         labels=_labels(raw),
         others=_others(raw),
+        sender=_sender(raw),
     )
     return event if kind == WATCHDOG else _of_service(event, raw)
 
@@ -207,6 +213,16 @@ def _others(raw: Mapping[object, object]) -> Tuple[str, ...]:
     if len(others) > MOST_OTHERS or not all(isinstance(one, str) and one.isprintable() for one in others):
         raise _wrong(f"its others are not at most {MOST_OTHERS} names")
     return tuple(str(one)[:LONGEST] for one in others)
+
+
+def _sender(raw: Mapping[object, object]) -> Dict[str, str]:
+    """What is no printable line of it is passed over: it is kept, and nothing is decided by it."""
+    meta = raw.get("meta")
+    said = meta.get("selfheal") if isinstance(meta, Mapping) else None
+    given = {key: said.get(key) for key in ("source", "verified", "key")} if isinstance(said, Mapping) else {}
+    return {
+        key: value[:LONGEST] for key, value in given.items() if isinstance(value, str) and value.isprintable() and value
+    }
 
 
 def _labels(raw: Mapping[object, object]) -> Dict[str, str]:

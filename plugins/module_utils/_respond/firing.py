@@ -8,7 +8,7 @@ The same answer tells how many services alarm at this moment.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Container, Dict, List, Mapping, Optional, Sequence, Tuple
 from urllib.parse import urlencode
@@ -21,7 +21,7 @@ from .fetch import fetch
 
 ALERTMANAGER, PROMETHEUS = "alertmanager", "prometheus"
 TYPES = (ALERTMANAGER, PROMETHEUS)
-OWN_KEYS = ("service_label", "environment_label", "matchers")
+OWN_KEYS = ("service_label", "environment_label", "services", "matchers")
 NOT_HERE = ("urls", "place_label", "up", "window")  # of a source of metrics, and nothing to ask for alerts
 ENVIRONMENT = "SELFHEAL_ALERTMANAGER_"
 SAME_INSTANT = 2.0  # seconds by which two tellings of one beginning may differ
@@ -31,13 +31,22 @@ _FIRING = 'ALERTS_FOR_STATE and ignoring(alertstate) ALERTS{alertstate="firing"}
 
 @dataclass(frozen=True)
 class Alerts:
-    """Where alerts are asked for: the inventory's `delivery_alerts`."""
+    """Where alerts are asked for: the inventory's `delivery_alerts`.
+
+    `services` are the groups that values of the service's label stand for, where they are not the groups' own names.
+    """
 
     type: str
     source: SourceOptions
     service_label: str = "service"
     environment_label: str = "environment"
     matchers: Tuple[str, ...] = ()
+    services: Mapping[str, str] = field(default_factory=dict)
+
+    def group(self, labels: Mapping[str, str]) -> str:
+        """The inventory group that an alert with these labels is about, if it is one."""
+        value = labels.get(self.service_label, "")
+        return self.services.get(value, value)
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,8 @@ def parse_alerts(raw: Mapping[str, object], environment: Mapping[str, str]) -> O
         what = error.what.replace("a prometheus source", "it").replace("source", "delivery_alerts")
         raise OptionError(f"delivery_alerts: {what}", mend=error.mend.replace("source.", "delivery_alerts.")) from None
     labels = {key: _label(key, own[key]) for key in ("service_label", "environment_label") if key in own}
-    return Alerts(str(kind), source, matchers=_matchers(str(kind), own.get("matchers", [])), **labels)
+    matchers = _matchers(str(kind), own.get("matchers", []))
+    return Alerts(str(kind), source, matchers=matchers, services=_groups(own.get("services", {})), **labels)
 
 
 def _environment(kind: str, environment: Mapping[str, str]) -> Mapping[str, str]:
@@ -105,6 +115,16 @@ def _label(key: str, value: object) -> str:
     return value
 
 
+def _groups(value: object) -> Dict[str, str]:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(one, str) and one for pair in value.items() for one in pair
+    ):
+        raise OptionError(
+            "delivery_alerts.services is no mapping of labels to groups", mend="Write it like {web-shop: shop}"
+        )
+    return {str(label): str(group) for label, group in value.items()}
+
+
 def _matchers(kind: str, value: object) -> Tuple[str, ...]:
     if not isinstance(value, (list, tuple)) or not all(isinstance(one, str) for one in value):
         raise OptionError(
@@ -115,9 +135,19 @@ def _matchers(kind: str, value: object) -> Tuple[str, ...]:
     return tuple(str(one) for one in value)
 
 
-def asked(alerts: Optional[Alerts], event: Event, known: Container[str], since: float) -> Answer:
-    """What the alert's source says of it. `known` are the inventory's services; of these count whose alarm is not
-    older than `since` (epoch seconds). Never raises because a source is down."""
+@dataclass(frozen=True)
+class Asking:
+    """What is asked of whom. `known` are the inventory's services; `environment` is theirs, whatever the event says."""
+
+    alerts: Alerts
+    event: Event
+    known: Container[str]
+    environment: str
+
+
+def asked(alerts: Optional[Alerts], event: Event, known: Container[str], since: float, environment: str = "") -> Answer:
+    """What the alert's source says of it. `known` are the inventory's services, in `environment`; of these count whose
+    alarm is not older than `since` (epoch seconds). Never raises because a source is down."""
     if alerts is None:
         return Answer(False, said="delivery_alerts names no server to ask, so that the gates alone confirm")
     if not event.by_alert:
@@ -128,31 +158,44 @@ def asked(alerts: Optional[Alerts], event: Event, known: Container[str], since: 
         firing = _alertmanager(alerts) if alerts.type == ALERTMANAGER else _prometheus(alerts)
     except SourceError as error:
         return Answer(True, said=error.what)
-    alarming = _services(alerts, firing, event.environment, known, since)
-    names = tuple(sorted({one.labels.get("alertname", "") for one in firing if _is_about(alerts, one, event)}))
-    here = [one for one in firing if _is_meant(alerts, one, event)]
+    return _answer(Asking(alerts, event, known, environment), firing, since)
+
+
+def _answer(asking: Asking, firing: Sequence[Firing], since: float) -> Answer:
+    alerts, event = asking.alerts, asking.event
+    alarming = _services(asking, firing, since)
+    names = tuple(sorted({one.labels.get("alertname", "") for one in firing if _is_about(asking, one)}))
+    here = [one for one in firing if _is_meant(asking, one)]
     meant = sorted((one for one in here if not _is_later(one, event)), key=lambda one: one.since or 0.0)
     if meant:
         first = meant[0]
         incident = f"{first.fingerprint}-{int(first.since)}" if first.fingerprint and first.since else ""
         said = f"{alerts.type} says that {event.alert} fires"
         return Answer(True, True, said, first.since, incident, alarming, names)
-    why = "began anew since" if here else "does not fire, or is silenced or inhibited"
+    other = any(one.fingerprint and one.fingerprint == event.fingerprint for one in firing)
+    why = "does not fire, or is silenced or inhibited"
+    why = "began anew since" if here else "is about something else than the event says" if other else why
     return Answer(True, False, f"{alerts.type} says that {event.alert} {why}", None, "", alarming, names)
 
 
-def _is_meant(alerts: Alerts, one: Firing, event: Event) -> bool:
-    """The very alert where its source has fingerprints, else any one of this name about this service."""
-    if one.fingerprint and event.fingerprint:
-        return one.fingerprint == event.fingerprint
-    labels = one.labels
+def _is_meant(asking: Asking, one: Firing) -> bool:
+    """The very alert where its source has fingerprints, else any one of this name; never one about another service."""
+    event, labels = asking.event, one.labels
     code = labels.get("error_code", event.name) == event.name if event.alert != event.name else True
-    return labels.get("alertname") == event.alert and code and _is_about(alerts, one, event)
+    if labels.get("alertname") != event.alert or not code:
+        return False
+    if not (one.fingerprint and event.fingerprint):
+        return _is_about(asking, one)
+    group = asking.alerts.group(labels)
+    # a value that is no known service is one that the filter may have mapped to this one
+    same = group == event.service or group not in asking.known
+    return one.fingerprint == event.fingerprint and same and _is_here(asking, one)
 
 
-def _is_about(alerts: Alerts, one: Firing, event: Event) -> bool:
-    environment = one.labels.get(alerts.environment_label, "")
-    return one.labels.get(alerts.service_label) == event.service and _is_here(environment, event.environment)
+def _is_about(asking: Asking, one: Firing) -> bool:
+    event, group = asking.event, asking.alerts.group(one.labels)
+    mapped = bool(group) and group not in asking.known and group == event.labels.get(asking.alerts.service_label)
+    return (group == event.service or mapped) and _is_here(asking, one)
 
 
 def _is_later(one: Firing, event: Event) -> bool:
@@ -162,18 +205,14 @@ def _is_later(one: Firing, event: Event) -> bool:
     return one.since > event.at + SAME_INSTANT
 
 
-def _is_here(environment: str, ours: str) -> bool:
-    return not environment or not ours or environment == ours
+def _is_here(asking: Asking, one: Firing) -> bool:
+    """An alert that names no environment may be about ours; one that names another is not."""
+    return one.labels.get(asking.alerts.environment_label, "") in ("", asking.environment)
 
 
-def _services(alerts: Alerts, firing: Sequence[Firing], environment: str, known: Container[str], since: float) -> int:
-    names = {
-        one.labels.get(alerts.service_label, "")
-        for one in firing
-        if _is_here(one.labels.get(alerts.environment_label, ""), environment)
-        and (one.since is None or one.since > since)
-    }
-    return len([name for name in names if name in known])
+def _services(asking: Asking, firing: Sequence[Firing], since: float) -> int:
+    late = [one for one in firing if _is_here(asking, one) and (one.since is None or one.since > since)]
+    return len({group for group in (asking.alerts.group(one.labels) for one in late) if group in asking.known})
 
 
 # --- the two kinds of server

@@ -1,23 +1,47 @@
 # SPDX-FileCopyrightText: selfheal.delivery contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an event source is told: that somebody looked at the items in its spool, so that it may forget them."""
+"""What an event source is told: that somebody looked at the items in its spool, and whether asking again may help."""
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import Sequence
+from typing import Mapping, Sequence
 
 from .._errors import OptionError
+from .._guard import decision as words
 from .event import UUID
 
 DONE = "done"  # the folder in the spool that the source looks into
+AGAIN = ".again"  # after the name of an item that is to come again, should its alert still fire
+# a denial for one of these may be another one later, also where nobody knows when
+PASSING = (
+    words.IN_PROGRESS,
+    words.PAUSED,
+    words.FROZEN,
+    words.COOLDOWN,
+    words.RATE_LIMITED,
+    words.NOT_HELD,
+    words.ALERTS_SILENT,
+    words.CLOCK_JUMPED,
+    words.STORE_UNAVAILABLE,
+)
 
 
-def acknowledge(spool: str, items: Sequence[str]) -> None:
+def is_passing(decision: Mapping[str, object], *, unknown: bool = False) -> bool:
+    """May asking again give another answer? `decision` is the guard's; `unknown`: nobody could say if it is bad."""
+    if decision.get("verdict") != words.DENIED:
+        return False
+    if decision.get("reason") == words.NOT_CONFIRMED:
+        return unknown
+    return decision.get("reason") in PASSING or decision.get("until") is not None
+
+
+def acknowledge(spool: str, items: Sequence[str], *, again: bool = False) -> None:
     """Leave an empty file for each item; raises OptionError when the source would never find it.
 
-    The folder has to be there already: it is the source's, and where it is missing the spool is another one.
+    With `again`, an item may be given out once more when its alert is repeated. The folder has to be there already: it
+    is the source's, and where it is missing the spool is another one.
     """
     if not items:
         return
@@ -28,7 +52,7 @@ def acknowledge(spool: str, items: Sequence[str]) -> None:
     try:
         for item in items:
             if UUID.fullmatch(item):
-                _touch(item, folder)
+                _touch(f"{item}{AGAIN}" if again else item, folder)
     except OSError as error:
         raise _unreachable(spool, error) from None
     finally:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ansible_collections.selfheal.delivery.extensions.eda.plugins.event_filter import alerts as events
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
 from ansible_collections.selfheal.delivery.plugins.module_utils._respond.event import Event, acks_of, parse_event
-from ansible_collections.selfheal.delivery.plugins.module_utils._respond.spool import acknowledge
+from ansible_collections.selfheal.delivery.plugins.module_utils._respond.spool import acknowledge, is_passing
 from ansible_collections.selfheal.delivery.plugins.module_utils._respond.ways import Way, chosen
 
 ONE, TWO = "9d1a9b5c-2f0e-5f5b-8c7d-0a1b2c3d4e5f", "00000000-0000-5000-8000-000000000000"
@@ -66,6 +66,16 @@ def test_one_event_stands_for_the_alert_among_others_that_may_be_acted_on() -> N
     assert (slow.name, slow.fingerprint, slow.alert) == ("ShopSlow", "", "ShopSlow")
     assert slow.trigger().id == f"{FIRING['id']}/ShopSlow" and slow.trigger(ident="beef-7").id == "beef-7"
     assert event.trigger(ident="beef-7").id == FIRING["id"]
+    # the other's release and beginning are not known
+    assert (slow.release, slow.at) == ("", None)
+
+
+def test_who_sent_it_is_kept_as_far_as_it_is_plain() -> None:
+    said = {"source": "alertmanager", "verified": "bearer", "key": "am-1", "ack": [ONE], "alarming": 3}
+    kept = {"source": "alertmanager", "verified": "bearer", "key": "am-1"}
+    assert parse_event({**FIRING, "meta": {"selfheal": said}}).sender == kept
+    for meta in (None, "x", [], {}, {"selfheal": 7}, {"selfheal": {"key": 7, "verified": "a\nb", "source": ""}}):
+        assert parse_event({**FIRING, "meta": meta}).sender == {}
 
 
 @pytest.mark.parametrize(
@@ -193,3 +203,30 @@ def test_an_acknowledgement_is_an_empty_file_and_follows_no_link(tmp_path: Path)
     with pytest.raises(OptionError, match="cannot be written to"):
         acknowledge(str(tmp_path / "other"), [ONE])
     assert not list((tmp_path / "away").iterdir())
+
+
+def test_what_may_be_answered_otherwise_later_comes_again(tmp_path: Path) -> None:
+    (tmp_path / "done").mkdir()
+    acknowledge(str(tmp_path), [ONE, "../x"], again=True)
+    acknowledge(str(tmp_path), [TWO])
+    assert sorted(os.listdir(tmp_path / "done")) == sorted([f"{ONE}.again", TWO])
+
+
+@pytest.mark.parametrize(
+    ("decision", "unknown", "passing"),
+    [
+        ({}, True, False),
+        ({"verdict": "denied", "reason": "in_progress", "until": None}, False, True),
+        ({"verdict": "denied", "reason": "paused", "until": None}, False, True),
+        ({"verdict": "denied", "reason": "breaker_open", "until": 7.0}, False, True),
+        ({"verdict": "denied", "reason": "breaker_open", "until": None}, False, False),
+        ({"verdict": "denied", "reason": "not_confirmed", "until": None}, True, True),
+        ({"verdict": "denied", "reason": "not_confirmed", "until": None}, False, False),
+        ({"verdict": "denied", "reason": "not_eligible", "until": None}, True, False),
+        ({"verdict": "denied", "reason": "duplicate", "until": None}, True, False),
+        ({"verdict": "recommended", "reason": "not_attributable", "until": 7.0}, False, False),
+        ({"verdict": "allowed"}, True, False),
+    ],
+)
+def test_a_denial_passes_or_is_final(decision: Dict[str, Any], unknown: bool, passing: bool) -> None:
+    assert is_passing(decision, unknown=unknown) == passing

@@ -39,7 +39,8 @@ def answered(
     reply: object, kind: str = "alertmanager", event: object = None, since: float = AT - 3600, **options: Any
 ) -> Answer:
     with web(always(reply if isinstance(reply, Reply) else Reply(json.dumps(reply)))) as (url, _asked):
-        return asked(parse_alerts({"type": kind, "url": url, **options}, {}), parse_event(event or EVENT), KNOWN, since)
+        alerts = parse_alerts({"type": kind, "url": url, **options}, {})
+        return asked(alerts, parse_event(event or EVENT), KNOWN, since, "production")
 
 
 @pytest.mark.parametrize(
@@ -54,12 +55,27 @@ def answered(
         ([alert(startsAt="2026-11-21T09:59:53Z"), alert()], True),
         ([alert(fingerprint="")], True),
         ([alert(fingerprint="", labels={"environment": "staging"})], False),
+        # the very alert, by its fingerprint, but not what the event says of it
+        ([alert(service="crm")], False),
+        ([alert("Other")], False),
+        ([alert(labels={"environment": "staging"})], False),
+        ([alert(labels={"environment": "production"})], True),
     ],
 )
 def test_alertmanager_knows_each_incident(alerts: List[Any], firing: bool) -> None:
     answer = answered(alerts)
     assert (answer.asked, answer.firing) == (True, firing), answer.said
     assert (answer.since is not None) == firing
+
+
+def test_an_event_without_an_environment_is_no_way_around_it() -> None:
+    silent = {**EVENT, "environment": ""}
+    staging = [alert(labels={"environment": "staging"}), alert("Other", "crm", labels={"environment": "staging"})]
+    answer = answered(staging, event=silent)
+    assert (answer.firing, answer.alarming) == (False, 0)
+    assert answer.said == "alertmanager says that High is about something else than the event says"
+    assert answered([alert(labels={"environment": "production"})], event=silent).firing is True
+    assert answered([alert()], event=silent).firing is True
 
 
 def test_only_what_the_inventory_knows_and_what_began_lately_alarms_together() -> None:
@@ -84,6 +100,28 @@ def test_prometheus_knows_what_fires_and_since_when() -> None:
     assert (answer.firing, answer.since, answer.alarming) == (True, AT - 30, 2)
     body["data"]["result"] = [series("High", "shop", AT, environment="staging")]  # type: ignore[index]
     assert answered(body, "prometheus").firing is False
+
+
+@pytest.mark.parametrize(
+    ("service", "labels", "options", "firing", "alarming"),
+    [
+        ("web-shop", {}, {}, False, 1),  # who knows what that is
+        ("web-shop", {"service": "web-shop"}, {}, True, 1),  # the filter mapped it
+        ("web-shop", {}, {"services": {"web-shop": "shop"}}, True, 2),
+        ("crm", {"service": "crm"}, {}, False, 1),  # another service, whatever the event says
+        ("web-shop", {}, {"services": {"web-shop": "crm"}}, False, 1),
+    ],
+)
+def test_values_of_the_label_may_stand_for_services(
+    service: str, labels: Dict[str, str], options: Dict[str, Any], firing: bool, alarming: int
+) -> None:
+    told = [{"alertname": "High", "service": service}, {"alertname": "High", "service": "crm"}]
+    result = [{"metric": one, "value": [AT, str(AT)]} for one in told]
+    body = {"status": "success", "data": {"resultType": "vector", "result": result}}
+    event = {**EVENT, "labels": {"alertname": "High", **labels}}
+    answer = answered(body, "prometheus", event, **options)
+    assert (answer.firing, answer.alarming) == (firing, alarming)
+    assert answer.names == (("High",) if firing else ())
 
 
 def test_an_error_code_is_looked_for_by_its_alert() -> None:
@@ -155,6 +193,7 @@ def test_it_says_who_we_are_and_tells_nobody(tmp_path: Path) -> None:
         ({"type": "alertmanager", "url": "http://a", "window": 3}, "takes no window"),
         ({"type": "alertmanager", "url": "http://a", "service_label": 3}, "service_label is 3"),
         ({"type": "alertmanager", "url": "http://a", "matchers": "x"}, "no list of matchers"),
+        ({"type": "alertmanager", "url": "http://a", "services": ["shop"]}, "services is no mapping"),
         ({"type": "prometheus", "url": "http://a", "matchers": ["x"]}, "is for the type alertmanager"),
     ],
 )

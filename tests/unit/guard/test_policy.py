@@ -52,12 +52,14 @@ def asked(
     at: Optional[float] = NOW - 100,
     active: bool = True,
     approved: str = "",
+    evidence: Optional[Mapping[str, object]] = None,
     situation: Situation = FINE,
     memory: Memory = CHANGED,
     fleet: Optional[Fleet] = None,
     **view: object,
 ) -> Decision:
-    request = Request("d1", "shop", action, Trigger(kind, name, "t1", at, active), "x", situation, approved)
+    trigger = Trigger(kind, name, "t1", at, active, evidence=evidence or {})
+    request = Request("d1", "shop", action, trigger, "x", situation, approved)
     seen = View(memory, fleet or Fleet(), **view)  # type: ignore[arg-type]
     return decide(parse_guard({**ACTING, **(raw or {})}, "shop"), request, seen, NOW)
 
@@ -247,6 +249,22 @@ def test_a_copy_of_what_was_recommended_names_what_waits() -> None:
 )
 def test_a_release_is_to_blame_for_what_begins_soon_after_it(at: Optional[float], expected: str) -> None:
     assert outcome(asked({"attribution_window": "60s"}, at=at)) == expected
+
+
+@pytest.mark.parametrize(
+    ("evidence", "action", "expected"),
+    [
+        ({"release": "2.0"}, ROLLBACK, "allowed"),
+        ({"release": "1.9"}, ROLLBACK, "recommended not_attributable"),
+        ({"release": ""}, ROLLBACK, "allowed"),
+        ({"release": ["1.9"]}, ROLLBACK, "allowed"),
+        ({"release": "1.9"}, RESTART, "allowed"),
+    ],
+)
+def test_what_is_about_another_release_is_not_this_ones_fault(
+    evidence: Mapping[str, object], action: str, expected: str
+) -> None:
+    assert outcome(asked(evidence=evidence, action=action)) == expected
 
 
 def test_attribution_by_what_the_caller_knows_where_the_ledger_does_not() -> None:
