@@ -15,6 +15,7 @@ import re
 import socket
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Tuple
 
@@ -253,6 +254,24 @@ def test_limits(tmp_path: Path) -> None:
     assert statuses[-1] == 503  # Alertmanager gives up on a 429
     assert source.get("/healthz")[0] == source.get("/metrics")[0] == 200
     source.child.wait_ready(lambda: source.post(group(alert("Later")))[0] == 200, 10)
+    source.stop()
+
+
+def test_connections_are_limited_and_closed_when_they_ask_nothing(tmp_path: Path) -> None:
+    source = Source(tmp_path)
+    with ExitStack() as opened:
+        half = [opened.enter_context(socket.create_connection(("127.0.0.1", source.port), 30)) for _one in range(500)]
+        for one in half:
+            one.sendall(b"POST /alerts HTTP/1.1\r\nHost: here\r\n")
+        with socket.create_connection(("127.0.0.1", source.port), 30) as more:
+            assert more.recv(1) == b""
+        begun = time.monotonic()
+        assert {one.recv(1) for one in half} == {b""}
+        assert time.monotonic() - begun < 15
+        assert source.post(group(alert("After")))[0] == 200
+    numbers = source.metrics()
+    assert numbers['requests_total{outcome="limited"}'] == 1
+    assert numbers['requests_total{outcome="malformed"}'] == 500
     source.stop()
 
 
