@@ -126,9 +126,13 @@ def test_a_job_is_launched_once_for_each_service_with_the_event_and_nothing_else
             two = [alert(ALARM, "shop", now), alert(ALARM, "shop", now + 1, instance="b"), alert(ALARM, "bank", now)]
             refused = alert("{{ lookup('pipe', 'id') }}", "web shop", now)
             assert book.post(notification([*two, refused])) == 200
-            book.wait(lambda: len(awx.launched) == 2, "two jobs are launched", 30)
-            book.wait(lambda: "refused: " in book.log, "what is refused is said", 30)
-    assert sorted(job["extra_vars"]["respond_event"]["service"] for job in awx.launched) == ["bank", "shop"]
+            book.wait(lambda: len(awx.launched) == 3, "a job for each service, and one for what is refused", 30)
+    events = [job["extra_vars"]["respond_event"] for job in awx.launched]
+    assert sorted((event["kind"], event["service"]) for event in events) == [
+        ("alert", "bank"),
+        ("alert", "shop"),
+        ("refused", ""),
+    ]
     for job in awx.launched:
         assert set(job["extra_vars"]) == {"respond_event"}
         uuid = job["extra_vars"]["respond_event"]["meta"]["uuid"]

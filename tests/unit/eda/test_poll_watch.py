@@ -175,9 +175,10 @@ def test_behind_the_filter_each_watchdog_is_news_and_each_alert_is_not() -> None
     assert rounds[0]["watchdog"] != rounds[1]["watchdog"]
 
 
-def test_a_service_with_very_many_alerts_comes_in_several_events() -> None:
-    events = watch().answered([told(f"a{number}") for number in range(1201)], 10.0, WALL)
-    assert [len(event["payload"]["alerts"]) for event in events] == [500, 500, 201]
+def test_a_service_comes_in_one_event_unless_it_has_more_alerts_than_the_filter_reads() -> None:
+    many = [told(f"a{number}") for number in range(2001)]
+    assert [len(event["payload"]["alerts"]) for event in watch().answered(many[:2000], 10.0, WALL)] == [2000]
+    assert [len(event["payload"]["alerts"]) for event in watch().answered(many, 10.0, WALL)] == [2000, 1]
 
 
 def test_memory_is_bounded_when_alerts_keep_changing() -> None:

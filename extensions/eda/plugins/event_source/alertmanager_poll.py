@@ -145,7 +145,7 @@ logger = logging.getLogger("selfheal.delivery.alertmanager_poll")
 Key = Tuple[str, str]  # fingerprint and startsAt: one incident of one alert
 
 LONGEST_PAUSE = 60.0  # seconds between two questions to an Alertmanager that does not answer
-AT_ONCE = 500  # alerts in one event, at most
+AT_ONCE = 2000  # alerts in one event, at most: as many as the filter reads
 NOTHING_SINCE = 0.0  # an alert that was not told yet
 LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
