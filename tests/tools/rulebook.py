@@ -129,6 +129,10 @@ class Rulebook:
         """How many `alerts` or `requests` had this outcome since it was started."""
         return int(self.metrics()[f'{what}_total{{outcome="{outcome}"}}'])
 
+    def answered(self) -> int:
+        """How many alerts a playbook has looked at, whether it may answer otherwise next time or not."""
+        return self.count("alerts", "done") + self.count("alerts", "again")
+
     def idle(self) -> bool:
         """Is everything that was taken done?"""
         now = self.metrics()

@@ -69,7 +69,7 @@ def test_a_deployment_goes_back_to_known_good_when_its_alert_fires(tmp_path: Pat
         assert last.outcome["verified"]["verdict"] == "recovered", book.log
         book.wait(lambda: told.posts, "people are told", 30)
         assert any(RUNBOOK in post.body.decode() and "2.0.0" in post.body.decode() for post in told.posts)
-        book.wait(lambda: book.count("alerts", "done") >= 2 and book.idle(), "it is over, and the guard knows", 90)
+        book.wait(lambda: book.answered() >= 2 and book.idle(), "it is over, and the guard knows", 90)
 
     with closing(open_ledger({"path": str(shop.ledger)}, create=False)) as ledger:
         assert ledger.verify() is None

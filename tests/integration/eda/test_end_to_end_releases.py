@@ -98,7 +98,7 @@ def test_a_release_that_turns_bad_is_taken_back_and_people_are_told(chained: Cal
     book.wait(lambda: chain.told.posts, "people are told", 30)
     assert any(RUNBOOK in post.body.decode() and "2.0.1" in post.body.decode() for post in chain.told.posts)
     # the alert ends, and the guard hears of it
-    book.wait(lambda: book.count("alerts", "done") >= 2 and book.idle(), "all of it is done", 60)
+    book.wait(lambda: book.answered() >= 2 and book.idle(), "all of it is done", 60)
     assert shop.current() == OLD and len(shop.rollouts()) == 1
     assert book.count("requests", "unauthorised") == 0
 

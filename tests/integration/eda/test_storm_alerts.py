@@ -30,7 +30,7 @@ ALERTS, DISTINCT, ALARMING, KNOWN = (10_000, 500, 50, 500) if FULL else (1_000, 
 WITHIN = 60.0  # seconds for all of them
 POSTERS, IN_ONE = 4, 20
 TAKEN_UP = 5.0  # seconds, and one playbook
-COUNTED = ("taken", "duplicate", "late", "emitted", "done", "timed_out")
+COUNTED = ("taken", "duplicate", "late", "emitted", "done", "again", "timed_out")
 FLAT = 64 * 2**20  # bytes that the process may grow by while a storm is worked off
 
 pytestmark = [pytest.mark.xdist_group("eda-storm"), pytest.mark.timeout(3000)]
@@ -117,7 +117,8 @@ def test_a_storm_heals_each_service_once_and_holds_up_nobody(tmp_path: Path, ans
 
         assert took < WITHIN
         assert counted["taken"] + counted["duplicate"] + counted["late"] == ALERTS + 1
-        assert counted["done"] == counted["emitted"] == counted["taken"] and not counted["timed_out"]
+        assert counted["done"] + counted["again"] == counted["emitted"] == counted["taken"]
+        assert not counted["timed_out"]
         assert allowed(there) == dict.fromkeys([*live, other], 1)
         assert {one: there.current(one) for one in (*live, other)} == dict.fromkeys([*live, other], OLD)
         assert waited < TAKEN_UP + max(before)
@@ -162,7 +163,7 @@ def test_when_most_services_alarm_together_nothing_is_done_and_one_page_is_sent(
         book.wait_idle(2400)
         seen.stop()
         pages = [post.body.decode() for post in told.posts]
-        assert book.count("alerts", "done") == len(alarming)
+        assert book.answered() == len(alarming)
     assert {run[0] for run in seen.runs.values()} == set(alarming)
     assert len(pages) == 1 and "selfheal.delivery.page" in pages[0], pages
     decided = {entry.body["reason"] for entry in there.entries() if entry.kind == "decision"}
