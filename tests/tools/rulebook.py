@@ -134,9 +134,11 @@ class Rulebook:
         return self.count("alerts", "done") + self.count("alerts", "again")
 
     def idle(self) -> bool:
-        """Is everything that was taken done?"""
+        """Is everything that was taken done, and written down as that?"""
         now = self.metrics()
-        return not now["queue_length"] and not now["in_flight"] and not now["slots_in_use"]
+        ended = sum(now[f'alerts_total{{outcome="{one}"}}'] for one in ("done", "again", "timed_out", "given_up"))
+        waiting = now["queue_length"] or now["in_flight"] or now["slots_in_use"]
+        return not waiting and ended >= now['alerts_total{outcome="emitted"}']
 
     def wait_idle(self, timeout: float = 120) -> None:
         self.wait(self.idle, "everything is done", timeout)
