@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import secrets
 import subprocess
 import time
 from contextlib import closing
@@ -26,6 +28,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.open impo
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs/events.md").read_text(encoding="utf-8")
 INVENTORY, PLAYBOOK, VARIABLES, *_OTHERS = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL))
+(PROGRAM,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 COMMANDS = "".join(re.findall(r"```shell\n(.*?)```", PAGE, flags=re.DOTALL)).replace("\\\n", " ").splitlines()
 BAKE = {"look_every": 0.5, "min_bake": 1, "deadline": 20, "warm_up": 0, "verify_for": 3}
 # the same alerts, without the hours that a budget of 30 days takes
@@ -60,6 +63,15 @@ class Follower:
         given["delivery_notify"] = {"team": {"type": "webhook", "url": told.url}}
         contents["all"]["vars"].update({**given, "delivery_environment": "demo"})
         self.inventory.write_text(json.dumps(contents))
+        self.key = folder / "ci.key"
+        self.key.touch(0o600)
+        self.key.write_text(f"ci whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}\n")
+
+    def calls(self, book: Rulebook) -> str:
+        """What a call is answered that the page's program makes."""
+        program = PROGRAM.replace("/etc/selfheal/ci.key", str(self.key)).replace("5050", str(book.port))
+        (self.folder / "call.py").write_text(program)
+        return self.run("python3 call.py")
 
     def run(self, line: str, **words: str) -> str:
         """A command of the page, with what it has for an example replaced by what is here."""
@@ -122,6 +134,7 @@ def test_a_release_that_turns_bad_is_recommended_to_go_back_and_goes_when_a_pers
     with hook() as told, shop.load():
         follower = Follower(shop, tmp_path, told)
         ready = {name: value for name, value in VARIABLES.items() if name == "selfheal_host"}
+        ready["selfheal_signing_keys_file"] = str(follower.key)
         with rulebook(tmp_path / "book", shop.env, inventory=follower.inventory, variables=ready) as book:
             assert '"ok"' in follower.run(command("curl http").replace("5050", str(book.port)))
             made = follower.alerting(book)
@@ -146,8 +159,7 @@ def the_rest(follower: Follower, book: Rulebook) -> None:
     assert follower.reasons() == ["not_confirmed"], book.log
     assert "not_confirmed" in follower.run(command("ansible -i hosts.yml localhost -m selfheal.delivery.ledger_info"))
 
-    here = {"/etc/selfheal/alerts.token": str(book.token_file), "5050": str(book.port)}
-    assert '"taken": 1' in follower.run(command("curl -H"), **here)
+    assert '"taken": 1' in follower.calls(book)
     book.wait(lambda: "not_eligible" in follower.reasons(), "a caller that nobody named is denied", 60)
 
     shop.turn_bad("2.0.1")
