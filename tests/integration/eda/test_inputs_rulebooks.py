@@ -101,6 +101,7 @@ def test_what_cannot_be_taken_is_said_and_holds_up_nothing(tmp_path: Path, ansib
             assert book.post(notification(wrong)) == 200
             assert book.post({"version": "3", "alerts": []}) == 400
             book.wait_idle(120)
+            book.wait(lambda: book.log.count("PLAY RECAP") >= len(wrong), "every playbook has ended", 60)
             log = book.log
             assert book.answered() == len(wrong)
         for text in (
