@@ -65,6 +65,7 @@ EARLY = (
 REFUSALS = "refusals"  # the ledger's note of what was refused lately, so that a flood of it is told once
 QUIET = 3600.0  # seconds
 REFUSALS_TOLD = 16  # within QUIET
+CALLS_SEEN = 200  # entries of the ledger among which a copy of a call is looked for
 # what of a message may be the sender's words
 QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 PLACE = re.compile(r"\[[^\]]*\]|\d+|a key of ")
@@ -172,6 +173,8 @@ class ActionModule(ControllerAction):
         if self.checking:
             return False
         scene = case.scene
+        if case.event.kind == words.CALL:
+            return _called(ledger, case)
         return ledger.observe(scene.identity, _trigger(case), scene.guard, case.who, case.at) is not None
 
     def _act(self, ledger: Ledger, case: Case) -> Facts:
@@ -326,6 +329,18 @@ def _others_over(ledger: Ledger, case: Case) -> bool:
             over = words.Trigger(words.ALERT, name, incident, active=False)
             new = ledger.observe(scene.identity, over, scene.guard, case.who, case.at) is not None or new
     return new
+
+
+def _called(ledger: Ledger, case: Case) -> bool:
+    """A call has no end, so that the guard keeps nothing of it until it decides: is it new? Then it is written down."""
+    service, trigger = case.scene.identity, _trigger(case)
+    known = {"name": trigger.name, "id": trigger.id}
+    for entry in ledger.last_entries(service, CALLS_SEEN):
+        if entry.kind == words.CALL and {name: entry.body.get(name) for name in known} == known:
+            return False
+    body = {**known, "reason": case.event.reason, "evidence": dict(trigger.evidence)}
+    ledger.append(service, words.CALL, case.who, body, case.at)
+    return True
 
 
 def _alarming(case: Case) -> int:

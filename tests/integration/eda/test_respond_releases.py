@@ -43,6 +43,7 @@ class World:
     shop: Any
     alerts: Alertmanager
     hook: Hook
+    again: bool = False  # is the event source to ask about the last event once more?
 
     def respond(self, event: object, *arguments: str, well: bool = True, **variables: object) -> str:
         spool = self.shop.folder / "spool"
@@ -52,8 +53,11 @@ class World:
         command = ["ansible-playbook", *inventory, "selfheal.delivery.respond", *arguments, "-e", json.dumps(given)]
         run: Run = self.shop.run(command)
         assert (run.end() == 0) == well, run.output
-        for item in event.get("ack", []) if isinstance(event, dict) and "--check" not in arguments else []:
-            assert (spool / "done" / item).is_file() == bool(uuid_like(item)), run.output
+        items = event.get("ack", []) if isinstance(event, dict) else []
+        left = {path.name for path in (spool / "done").iterdir()}
+        self.again = any(f"{item}.again" in left for item in items)
+        assert left == {f"{item}.again" if self.again else item for item in items if uuid_like(item)}, run.output
+        shutil.rmtree(spool / "done")
         return run.output
 
     def entries(self, kind: str, service: str = "") -> List[Entry]:
@@ -115,14 +119,17 @@ def test_an_alert_that_really_fires_takes_the_release_back_once(make_world: Call
     world.alerts.fire("ShopErrors", "shop", severity="page")
     world.alerts.fire("ShopSlow", "shop")
     event, slow = world.alerts.event("ShopErrors"), world.alerts.event("ShopSlow")
+    sender = {"source": "alertmanager", "verified": "bearer", "key": "am-1"}
     with world.shop.load():
-        # it stands for another alert, that alone may be acted on
-        said = world.respond({**slow, "others": ["ShopErrors"]})
+        # it stands for another alert, that alone may be acted on; its own release says nothing of that one
+        said = world.respond({**slow, "others": ["ShopErrors"], "release": "1.0.0", "meta": {"selfheal": sender}})
         assert world.shop.current() == OLD, said
         assert "web1, web2 are back on 1.0.0. Its gates there: recovered" in said
         (trigger,) = world.entries("trigger")
         assert abs(float(trigger.body["at"]) - event["at"]) < 0.01  # type: ignore[arg-type]
         assert trigger.body["evidence"]["source"]["firing"] is True  # type: ignore[index]
+        assert trigger.body["evidence"]["sender"] == sender  # type: ignore[index]
+        assert not world.again
         assert world.decision()["confirmed"] is True
         (told,) = world.told()
         assert (told["event"], told["runbook"]) == ("rolled_back", "https://runbooks.example.org/shop")
@@ -149,6 +156,7 @@ def test_it_is_left_alone_where_its_source_does_not_say_so(make_world: Callable[
 
     for event in (over, quiet):
         assert "does not fire, or is silenced or inhibited" in world.respond(event)
+        assert not world.again
         assert (world.decision()["reason"], world.decision()["page"]) == ("not_confirmed", False)
     world.alerts.fire("ShopErrors", "shop")
     now = world.alerts.event("ShopErrors")
@@ -158,7 +166,7 @@ def test_it_is_left_alone_where_its_source_does_not_say_so(make_world: Callable[
 
     world.set(delivery_alerts={"type": "alertmanager", "url": "http://127.0.0.1:9"})
     assert "http://127.0.0.1:9/api/v2/alerts refuses the connection" in world.respond(now)
-    assert (world.decision()["reason"], world.decision()["page"]) == ("not_confirmed", True)
+    assert (world.decision()["reason"], world.decision()["page"], world.again) == ("not_confirmed", True, True)
     (page,) = world.told("page")
     assert "Its source could not be asked again" in page["summary"]
     assert world.shop.current() == NEW and world.shop.rollouts() == []
@@ -172,20 +180,26 @@ def test_a_person_who_paused_it_and_who_is_at_work_come_first(make_world: Callab
     with closing(open_ledger({"path": str(world.shop.ledger)})) as ledger:
         ledger.pause(SERVICE, "ada", "CHG-1234", None, time.time())
         assert "ada paused it" in world.respond(event)
-        assert (world.decision()["reason"], world.decision()["page"]) == ("paused", True)
+        assert (world.decision()["reason"], world.decision()["page"], world.again) == ("paused", True, True)
         ledger.unpause(SERVICE, "ada", "done", time.time())
         lease = ledger.acquire(SERVICE, "ci@runner", 60, time.time())
         assert "ci@runner is at work on it" in world.respond(event)
-        assert world.decision()["reason"] == "in_progress"
+        assert world.decision()["reason"] == "in_progress" and world.again
         ledger.release(lease, time.time())
+    # the event source knows of more than the alerts' source counts
+    assert "5 of 5 services alarm together" in world.respond({**event, "alarming": 5})
     assert "is not among the guard's alerts" in world.respond(world.alerts.event("NobodyNamedIt"))
+    assert not world.again
     assert world.shop.current() == NEW and world.shop.rollouts() == []
 
     world.hook.posts.clear()
     world.set(delivery_ledger={"path": "/proc/nowhere/ledger.sqlite"})
     world.respond(event, well=False)
     (page,) = world.told("page")
-    assert "alert ShopErrors: nothing can be done: shop: " in page["summary"]
+    assert "alert ShopErrors: nothing can be done: shop: " in page["summary"] and world.again
+    world.respond({**event, "service": "shpo"}, well=False)
+    (denied,) = world.told("denied")
+    assert "the inventory has no service 'shpo'" in denied["summary"] and not world.again
 
 
 def test_what_alarms_together_is_left_alone_and_paged_once(make_world: Callable[..., World]) -> None:
@@ -225,12 +239,15 @@ def test_what_cannot_be_taken_is_refused_told_once_and_changes_nothing(make_worl
         }
         assert expected in world.respond({**event, **told}, well=False, **variables)
     assert len(world.told("denied")) == len(REFUSED) == len(world.entries("refusal"))
-    again = {**event, "service": "shpo", "ack": ["../../evil", "x", *event["ack"]]}
-    world.respond(again, well=False)
+    # of what is wrong in the same way only the first is told, whatever words are in it
+    for service in ("shpo", "s1s", "sho"):
+        world.respond({**event, "service": service, "ack": ["../../evil", "x", *event["ack"]]}, well=False)
     assert len(world.told()) == len(REFUSED)
+    world.respond({**event, "service": "qqq"}, well=False)
+    assert "(3 more refusals since the last one were not told.)" in world.told()[-1]["summary"]
+    assert len(world.told()) == len(REFUSED) + 1
     assert "run it without --limit" in world.respond({**event, "ack": []}, "--limit", "web1", well=False)
     assert "is a text" in world.respond("kind=alert", well=False)
-    assert sorted(path.name for path in (folder / "spool" / "done").iterdir()) == event["ack"]
     assert not list(folder.rglob("evil")) and world.entries("decision") == []
     assert world.shop.current() == NEW
 
@@ -244,6 +261,12 @@ def test_other_responses_than_a_rollback(make_world: Callable[..., World]) -> No
     event, stuck = world.alerts.event("ShopErrors"), world.alerts.event("Stuck", kind="error_code", name=STUCK)
     flagged = world.alerts.event("Flagged", kind="error_code", name=FLAGGED)
 
+    call = {**event, "kind": "call", "name": "ci", "id": "build-7", "labels": {}}
+    for _time in range(2):
+        assert "the response is to call a person" in world.respond(call, respond_with="page")
+    (page,) = world.told("page")
+    assert "call ci" in page["summary"]
+    world.hook.posts.clear()
     assert "is recorded" in world.respond(event, respond_with="record")
     assert world.told() == [] and world.entries("decision") == []
 
@@ -272,7 +295,8 @@ def test_other_responses_than_a_rollback(make_world: Callable[..., World]) -> No
 
 
 def test_a_canarys_own_alert_aborts_it_and_nothing_else(make_world: Callable[..., World]) -> None:
-    world = make_world(bake={**PATIENT, "min_bake": 60, "deadline": 90})
+    guard = {**GUARD, "alerts": ["ShopErrors", "Later"], "calls": ["ci"]}
+    world = make_world(bake={**PATIENT, "min_bake": 60, "deadline": 90}, guard=guard)
     world.alerts.fire("ShopErrors", "shop", version="2.0.2")
     event = world.alerts.event("ShopErrors", release="1.0.0")
     abort = {"respond_with": "abort"}
@@ -282,6 +306,16 @@ def test_a_canarys_own_alert_aborts_it_and_nothing_else(make_world: Callable[...
     with world.shop.load():
         run = world.shop.run(world.shop.canary("2.0.2", canary_steps=["50%"]))
         run.until("bake")
+        assert "it began before rollout" in world.respond({**event, "release": "2.0.2"}, **abort)
+        call = {**event, "kind": "call", "name": "ci", "id": "build-7", "labels": {}}
+        assert "there is no alert that confirms it" in world.respond(call, **abort)
+        assert [one["event"] for one in world.told()] == ["page"] * len(world.entries("refusal"))
+        assert "there is no alert that confirms it" in world.entries("refusal")[0].body["why"]
+        world.set(delivery_alerts={})
+        assert "delivery_alerts names no server that confirms it" in world.respond(event, **abort)
+        world.set(delivery_alerts={"type": "alertmanager", "url": world.alerts.url})
+        world.alerts.fire("Later", "shop", version="2.0.2")
+        event = world.alerts.event("Later")
         other = {**event, "release": "2.0.1"}
         assert "it is about 2.0.1, and the rollout is of 2.0.2" in world.respond(other, **abort)
         own = {**event, "release": "2.0.2"}
@@ -289,7 +323,7 @@ def test_a_canarys_own_alert_aborts_it_and_nothing_else(make_world: Callable[...
         assert run.end() != 0
     assert world.shop.current() == NEW, run.output
     (said,) = world.entries("command")
-    assert (said.actor, said.body["command"]) == ("alert ShopErrors", "abort")
+    assert (said.actor, said.body["command"]) == ("alert Later", "abort")
 
 
 def test_a_recommendation_waits_for_a_person(make_world: Callable[..., World]) -> None:
@@ -301,3 +335,31 @@ def test_a_recommendation_waits_for_a_person(make_world: Callable[..., World]) -
     assert "Its guard only recommends" in said and world.shop.current() == NEW
     (told,) = world.told()
     assert told["event"] == "recommended"
+
+
+def test_what_is_about_another_release_waits_for_a_person(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    world.shop.turn_bad("2.0.1")
+    world.alerts.fire("ShopErrors", "shop")
+    with world.shop.load():
+        said = world.respond(world.alerts.event("ShopErrors", release="1.0.0"))
+    assert "It is about release 1.0.0, and 2.0.1 is what would be left" in said
+    assert (world.decision()["verdict"], world.decision()["reason"]) == ("recommended", "not_attributable")
+    assert world.shop.current() == NEW and not world.again
+
+
+def test_what_was_not_decided_comes_again(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    world.alerts.fire("ShopErrors", "shop")
+    event = world.alerts.event("ShopErrors")
+    said = world.respond(event, well=False, rollback_batches=["of two"])
+    assert "of two" in said, said
+    assert world.again and world.entries("decision") == []
+    for name in NAMES:
+        world.shop.take_down(name)
+    # what runs on places that cannot be reached is not known
+    world.respond(event)
+    assert world.again and world.entries("decision") == []
+    assert "web1 is not well" in world.respond(event, well=False, respond_with="restart")
+    assert world.decision()["verdict"] == "allowed" and not world.again
+    assert world.shop.rollouts() == [] or world.shop.last().kind == "action"
