@@ -225,13 +225,31 @@ def test_alertmanager_takes_the_configuration(given: Dict[str, Any], tmp_path: P
     assert "SUCCESS" in said(go_tool("amtool"), "check-config", "alone.yml", folder=tmp_path)
 
 
+def told(path: Path, **labels: str) -> str:
+    """The receivers of an alert with these labels."""
+    words = [f"{key}={value}" for key, value in labels.items()]
+    test = ("config", "routes", "test", f"--config.file={path}")
+    return said(go_tool("amtool"), *test, *words, folder=path.parent).strip()
+
+
+def test_the_guides_receiver_for_canaries_has_what_names_a_release(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "alerting.md").read_text(encoding="utf-8")
+    own = yaml.safe_load(guide.partition("## A canary's alerts")[2].split("```")[1].partition("\n")[2])
+    path = tmp_path / "alertmanager.yml"
+    ours = way(Endpoint("http://127.0.0.1:5050/alerts", credentials_file="/token"), Timing())
+    path.write_text(configuration(ours, own), encoding="utf-8")
+    assert "SUCCESS" in said(go_tool("amtool"), "check-config", path, folder=tmp_path)
+    assert told(path, service="shop", response="rollback", release="2.0.2") == "selfheal,canary,on-call"
+    assert told(path, service="shop", response="rollback") == "selfheal,on-call"
+    assert told(path, service="shop", response="page", release="2.0.2") == "on-call"
+    assert told(path, alertname="Watchdog") == "selfheal"
+
+
 def test_alerts_find_their_way(tmp_path: Path) -> None:
     path = config(tmp_path, url="http://127.0.0.1:5050/alerts", credentials_file="/token")
 
     def receivers(**labels: str) -> str:
-        words = [f"{key}={value}" for key, value in labels.items()]
-        test = ("config", "routes", "test", f"--config.file={path}")
-        return said(go_tool("amtool"), *test, *words, folder=tmp_path).strip()
+        return told(path, **labels)
 
     assert receivers(service="shop", response="rollback") == "selfheal,on-call"
     assert receivers(service="shop", response="restart", team="db") == "selfheal,db"
