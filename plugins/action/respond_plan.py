@@ -394,6 +394,9 @@ def _telling(case: Case, event: str, message: str, about: Sequence[str] = ()) ->
 def _why_no_abort(ledger: Ledger, case: Case) -> Tuple[str, bool]:
     """Why not, '' when nothing stands against it; and may asking again give another answer?"""
     scene, event, answer = case.scene, case.event, case.answer
+    rollout = next(iter(ledger.unfinished(scene.identity)), None)
+    if rollout is None or rollout.kind in ("rollback", "action"):
+        return "no rollout of it is under way", False
     if not answer.asked:
         what = "delivery_alerts names no server that" if event.by_alert else "there is no alert that"
         return f"{what} confirms it; abort it with playbooks/control.yml if it is right", False
@@ -402,9 +405,6 @@ def _why_no_abort(ledger: Ledger, case: Case) -> Tuple[str, bool]:
     names = {words.ALERT: scene.guard.alerts, ERROR_CODE: scene.guard.codes, words.CALL: scene.guard.calls}[event.kind]
     if event.name not in names:
         return f"{event.name} is not among what the guard may act on", False
-    rollout = next(iter(ledger.unfinished(scene.identity)), None)
-    if rollout is None or rollout.kind in ("rollback", "action"):
-        return "no rollout of it is under way", False
     if event.release and event.release != rollout.release:
         return f"it is about {event.release}, and the rollout is of {rollout.release}", False
     began = event.at if answer.since is None else answer.since
