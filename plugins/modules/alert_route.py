@@ -159,8 +159,8 @@ reloaded:
   sample: true
 routes:
   description:
-    - What belongs at the beginning of Alertmanager's C(route.routes). After them a route without C(matchers) has to hold
-      your own routes and the receiver of C(route), which is not told of what a child has matched.
+    - What belongs at the beginning of Alertmanager's C(route.routes). After them a route without C(matchers) has to
+      hold your own routes and the receiver of C(route), which is not told of what a child has matched.
   returned: success
   type: list
   elements: dict

@@ -26,6 +26,16 @@ extends_documentation_fragment:
 attributes:
   action_group:
     membership: [selfheal.delivery.all]
+  bypass_host_loop:
+    support: full
+  check_mode:
+    support: full
+    details:
+      - Nothing is acknowledged.
+  idempotent:
+    support: partial
+    details:
+      - What was acknowledged before stays so, but is reported as changed.
 options:
   spool:
     description: The folder of the spool, as the event source has it in its option C(spool).

@@ -30,6 +30,16 @@ extends_documentation_fragment:
 attributes:
   action_group:
     membership: [selfheal.delivery.all]
+  bypass_host_loop:
+    support: full
+  check_mode:
+    support: full
+    details:
+      - Everything is asked and checked, and nothing is recorded.
+  idempotent:
+    support: partial
+    details:
+      - The same event is recorded once. What is asked about it may have changed since.
 seealso:
   - module: selfheal.delivery.guard
   - module: selfheal.delivery.respond_done
@@ -78,7 +88,7 @@ trigger:
   sample: {kind: alert, name: ShopErrors, id: ad4d4b6640bbfefe-1795289563, at: 1795289563.303, active: true,
     evidence: {}}
 answer:
-  description: What the alert's own source said. RV(answer.firing) is V(null) when it did not answer.
+  description: What the alert's own source said. C(firing) is V(null) when it did not answer.
   returned: success
   type: dict
   sample: {asked: true, firing: true, said: alertmanager says that ShopErrors fires, since: 1795289563.303,
