@@ -88,8 +88,8 @@ def task(name: str) -> Callable[[Round, Run], bool]:
 # when it is killed: as soon as this is true, and a little later
 MOMENTS: Dict[str, Callable[[Round, Run], bool]] = {
     "it reads the places": task("Read what every place runs"),
-    "it asks the gates": task("Ask the service's own gates"),
-    "it asks the guard": task("Ask the guard"),
+    "it asks the gates": task("goes back to 1.0.0"),
+    "it asks the guard": task("bad: errors"),
     "it was allowed": lambda one, _run: one.has("rollout"),
     "it is to change the first place": lambda one, _run: one.has("action"),
     "the first place is switched": lambda one, _run: one.on_good("web1"),
