@@ -21,7 +21,7 @@ from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import Fac
 
 # Each task has a process of its own, forked from one that has loaded this. What it would need is loaded here, once.
 with suppress(ImportError):  # and where it is missing, it is said when it is needed
-    import urllib3 as urllib3
+    import_module("urllib3")
 
 _CLUSTER = tuple(name for option, spec in CONNECTION.items() for name in (option, *spec.get("aliases", ())))
 

@@ -213,11 +213,14 @@ def test_case_03_forged_kinds_and_selections_are_refused(site: Site) -> None:
 
 def test_case_04_true_sender_false_claim(site: Site) -> None:
     """Alert not firing at the source -> no action. Labels of another service, target or path select nothing."""
-    lie = {"service": "prod/other", "release": "9.9.9", "to": "0.0.1", "path": "/", "confirmed": True, "places": 99}
+    lie = {"service": "prod/other", "to": "0.0.1", "path": "/", "confirmed": True, "places": 99}
     false = site.ask(alarm("a1", evidence=lie), confirmed=False)
     assert told(false) == ("denied", "not_confirmed", False)
     silent = site.ask(alarm("a2", evidence=lie), confirmed=None)
     assert told(silent) == ("denied", "not_confirmed", True)
+    # that it is about a release which does not run can only keep it from acting
+    elsewhere = site.ask(alarm("a4", evidence={**lie, "release": "9.9.9"}))
+    assert told(elsewhere) == ("recommended", "not_attributable", True)
     assert site.everywhere("2.0.0") and not site.rollbacks()
     grant = site.ask(alarm("a3", evidence=lie))
     assert grant.lease is not None and grant.lease.service == SERVICE

@@ -1294,6 +1294,7 @@ class Delivery:
         self.counts: "Counter[str]" = Counter()
         self.flights: Dict[str, Flight] = {}  # by each uuid that is waited for
         self.finished: Dict[str, int] = {}  # uuids whose state is not on disk yet
+        self.reading = 0  # items that are neither in the queue nor under way yet: they are read
         self.acks: Set[str] = set()  # names of files in `done` that were read
         self.stir = asyncio.Event()
         self.marking = asyncio.Event()
@@ -1377,6 +1378,7 @@ class Delivery:
             self.order.hold(service)
         # a repeat after a crash has the name that it had; with wait_for=engine, the engine knows repeats by the alert
         emission = items[0].emission or (uuid.uuid4().hex if self.playbook else "")
+        self.reading = len(items)
         try:
             rows = await self.spool.run(load(items, emission))
         except SpoolError as problem:
@@ -1384,6 +1386,8 @@ class Delivery:
             await asyncio.sleep(1)
             self._back(items, tried=False)
             return
+        finally:
+            self.reading = 0
         there = {seq for seq, group, text in rows}
         items = [item for item in items if item.seq in there]
         if not items:  # somebody reported them while they waited
@@ -1773,7 +1777,7 @@ def exposition(reception: Reception, now: float) -> str:
     delivery = reception.delivery
     oldest = delivery.order.oldest()
     gauges = {
-        "queue_length": ("Alerts that wait to be emitted.", delivery.order.length),
+        "queue_length": ("Alerts that wait to be emitted.", delivery.order.length + delivery.reading),
         "queue_oldest_seconds": ("For how long the first of them waits.", max(0.0, now - oldest) if oldest else 0),
         "in_flight": ("Alerts that were emitted and are not done.", len(delivery.flights)),
         "slots_in_use": ("Services whose playbook is waited for.", delivery.slots_used),
