@@ -319,10 +319,15 @@ def _not_rearmed(case: Case) -> Optional[Why]:
 
 
 def cooldowns(policy: GuardPolicy, memory: Memory, fleet: Fleet) -> Tuple[Optional[float], Optional[float]]:
-    """When the service's own cooldown ends, and the one of all; None where nothing was acted on yet."""
-    mine = memory.acted_at + policy.cooldown if memory.acted_at is not None else None
-    last = max(fleet.acted.values(), default=None)
-    return mine, last + policy.global_cooldown if last is not None else None
+    """When the service's own cooldown ends, and the one of all; None where nothing was acted on yet, or there is none.
+
+    A cooldown of 0 is none: another may have acted in the moment between a look at the clock and the transaction.
+    """
+    mine, last = memory.acted_at, max(fleet.acted.values(), default=None)
+    return (
+        mine + policy.cooldown if mine is not None and policy.cooldown > 0 else None,
+        last + policy.global_cooldown if last is not None and policy.global_cooldown > 0 else None,
+    )
 
 
 def _cooldown(case: Case) -> Optional[Why]:
