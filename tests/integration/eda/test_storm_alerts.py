@@ -41,7 +41,7 @@ def storm(live: List[str], began: float, seed: int = 7) -> List[List[Dict[str, A
     chance = random.Random(seed)
     firing, over = [], []
     for number in range(DISTINCT):
-        about = (ALARM, live[number % len(live)], began + number % 7)
+        about = (ALARM, live[number % len(live)], began + number % 7 / 10)
         firing.append(alert(*about, instance=f"pod-{number}"))
         # the first alert of each service goes on
         if number >= len(live) and number % 5 == 0:
@@ -102,7 +102,7 @@ def test_a_storm_heals_each_service_once_and_holds_up_nobody(tmp_path: Path, ans
         book = Rulebook(tmp_path / "book", ansible_env, inventory=there.inventory)
         with running(book):
             seen, memory = Playbooks(book.folder / "tmp"), Memory(book)
-            bodies = storm(live, time.time() - 5)
+            bodies = storm(live, time.time())
             took = post(book, bodies)
             asked = time.time()
             assert book.post(notification([alert(ALARM, other, asked)])) == 200
