@@ -11,6 +11,7 @@ from typing import Any, Dict, FrozenSet, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, nearest
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.limits import GuardPolicy, parse_guard
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import identity_of
 from ansible_collections.selfheal.delivery.plugins.module_utils._respond.event import Event
 from ansible_collections.selfheal.delivery.plugins.module_utils._respond.firing import Alerts, parse_alerts
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import Facts, plain
@@ -61,7 +62,7 @@ def scene_of(event: Event, task_vars: Mapping[str, Any], ledger: Mapping[str, An
             mend="Set delivery_environment in the inventory, or send each environment's alerts to its own rulebook",
             service=service,
         )
-    identity = f"{environment}/{service}" if environment else service
+    identity = identity_of(environment, service)
     return Scene(
         service=service,
         environment=environment,

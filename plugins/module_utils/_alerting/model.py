@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Dict, Mapping, Sequence, Tuple
 
 from .._errors import OptionError
+from .._guard.model import identity_of
 from .._judge.part import Part, shown
 from .._judge.spec import Policy, parse_policy
 
@@ -84,7 +85,7 @@ class Watched:
 
     @property
     def identity(self) -> str:
-        return f"{self.environment}/{self.service}" if self.environment else self.service
+        return identity_of(self.environment, self.service)
 
 
 def watched(

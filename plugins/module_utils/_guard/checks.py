@@ -15,8 +15,8 @@ from . import decision as say
 from .decision import HEALING, RESTART, ROLLBACK, ROLLOUT, SCALE, Request
 from .freeze import frozen
 from .limits import GuardPolicy
-from .memory import LASTING, Fleet, Memory, environment_of, shortened, shown_time
-from .model import Lease, Rollout
+from .memory import LASTING, Fleet, Memory, shortened, shown_time
+from .model import Lease, Rollout, environment_of
 
 CLOSED, BROKEN, HALF_OPEN = "closed", "open", "half_open"
 BREAKER_STATES = (CLOSED, BROKEN, HALF_OPEN)

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from .._errors import OptionError
 from .chain import base
 from .decision import ROLLBACK
-from .model import DONE, ROLLOUT, STATE, TRIGGER, UNDONE, Entry
+from .model import DONE, ROLLOUT, STATE, TRIGGER, UNDONE, Entry, environment_of
 from .story import back_on
 
 JSONL = "jsonl"
@@ -110,8 +110,7 @@ def _cloudevent(entry: Entry, shape: Shape, told: Optional[Event]) -> Event:
 
 def _cdevent(entry: Entry, shape: Shape, opening: Mapping[str, object]) -> Optional[Event]:
     """What CDEvents has a word for: a service that was deployed, upgraded or rolled back, an incident; else None."""
-    environment, _slash, _name = entry.service.rpartition("/")
-    environment = environment or shape.environment
+    environment = environment_of(entry.service) or shape.environment
     if not environment:
         return None
     if entry.kind == TRIGGER:

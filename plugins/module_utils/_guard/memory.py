@@ -27,7 +27,21 @@ from .decision import (
     UNDO,
     Trigger,
 )
-from .model import APPROVAL, DECISION, DONE, HELD, OPEN, PAUSE, ROLLOUT, STATE, TRIGGER, UNDONE, UNRESOLVED, Entry
+from .model import (
+    APPROVAL,
+    DECISION,
+    DONE,
+    HELD,
+    OPEN,
+    PAUSE,
+    ROLLOUT,
+    STATE,
+    TRIGGER,
+    UNDONE,
+    UNRESOLVED,
+    Entry,
+    environment_of,
+)
 
 LASTING = (ALERT, ERROR_CODE)  # kinds of trigger that say when they are over; the others are said once
 PAUSED, RESUMED = "paused", "resumed"  # a pause entry's event
@@ -198,10 +212,6 @@ def _written(one: object) -> Optional[Dict[str, object]]:
 def shortened(name: str) -> str:
     """`name`, or for a long one its beginning and a digest: names come from outside."""
     return name if len(name) <= NAME_KEPT else f"{name[: NAME_KEPT - 17]}~{sha256(name.encode()).hexdigest()[:16]}"
-
-
-def environment_of(service: str) -> str:
-    return service.rpartition("/")[0]
 
 
 def shown_time(at: float) -> str:

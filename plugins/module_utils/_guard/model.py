@@ -91,3 +91,13 @@ class Entry:
     body: Mapping[str, object]
     prev: str
     hash: str
+
+
+def identity_of(environment: str, service: str) -> str:
+    """What the ledger knows a service by."""
+    return f"{environment}/{service}" if environment else service
+
+
+def environment_of(identity: str) -> str:
+    """The environment in it, or nothing."""
+    return identity.rpartition("/")[0]

@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 from .._errors import OptionError, nearest
 from .._guard.chain import canonical, decode
 from .._guard.decision import ROLLBACK
-from .._guard.model import DONE, OPEN, UNDONE, UNRESOLVED, Rollout
+from .._guard.model import DONE, OPEN, UNDONE, UNRESOLVED, Rollout, environment_of
 from .._guard.story import back_on, figures, story
 from .text import address, clean
 
@@ -121,7 +121,7 @@ def message_of(facts: Facts, *, ident: str, now: float, secrets: Iterable[str] =
         summary=text("summary", LONG) or text("why", LONG) or f"{service}: {event.replace('_', ' ')}",
         at=_instant(given.get("at"), now),
         dedup_key=_dedup_key(given, service, known),
-        environment=text("environment", SHORT) or service.rpartition("/")[0],
+        environment=text("environment", SHORT) or environment_of(service),
         code=text("code", SHORT),
         runbook=address(given.get("runbook") or "", LINK, known),
         verdict=_verdict(given.get("verdict"), known),
