@@ -50,6 +50,7 @@ class ActionModule(ControllerAction):
         "confirm": {"type": "bool", "default": True},
         "confirm_window": {"type": "float", "default": 120.0},
         "code": {"type": "dict", "default": {}},
+        "after": {"type": "str", "default": ""},
         "approved": {"type": "str", "default": ""},
         "services": {"type": "int", "default": 0},
         "alarming": {"type": "int", "default": 0},
@@ -177,7 +178,7 @@ def _wish(options: Facts, trigger: Facts, plan: Facts, gates: Facts) -> Facts:
         "situation": situation,
         "intent": intent,
         "on_denied": "continue",
-        **_some(options, "guard", "approved", "lease_ttl"),
+        **_some(options, "guard", "after", "approved", "lease_ttl"),
     }
 
 

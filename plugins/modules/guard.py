@@ -76,7 +76,7 @@ options:
       - What is wanted. Required for O(command=acquire).
       - Going back from an unfinished rollout needs nobody's leave, and is not asked for.
     type: str
-    choices: [rollout, promote, rollback, flag_off, restart, scale, rerun]
+    choices: [rollout, promote, flag_on, rollback, flag_off, restart, scale, rerun]
   trigger:
     description: Why it is wanted. It selects a policy and nothing else; no text of it is ever run or rendered.
     type: dict
@@ -167,6 +167,15 @@ options:
       secret.
     type: dict
     default: {}
+  after:
+    description:
+      - The RV(rollout.id) of the action that was taken on the same trigger a moment ago and did not help, which is
+        closed. This one is then the next way back of one and the same incident, and neither the cooldown nor the
+        breaker that the first one set off stands against it.
+      - It has to be the service's last action, another one than O(action), and closed as failed or V(not_recovered)
+        within the last 15 minutes. Otherwise it changes nothing.
+    type: str
+    default: ""
   approved:
     description: The RV(decision.id) of the recommendation that a person has approved.
     type: str

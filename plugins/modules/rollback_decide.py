@@ -80,6 +80,10 @@ options:
       - A trigger of kind V(error_code) needs it. Without it, that is what is RV(next).
     type: dict
     default: {}
+  after:
+    description: The id of another action on the same trigger that did not help, as in M(selfheal.delivery.guard).
+    type: str
+    default: ""
   approved:
     description: The id of a recommendation that a person has approved, to act on it.
     type: str

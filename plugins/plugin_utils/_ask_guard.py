@@ -29,6 +29,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision 
 )
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.limits import GuardPolicy, parse_guard
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.memory import shortened
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import OPEN, Lease, Rollout
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.rollouts import new_id
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._pauses import pauses_of, warned
@@ -75,6 +76,7 @@ OPTIONS: Spec = {
     "kind": {"type": "str", "choices": ["rollback", "action"], "default": "action"},
     "intent": {"type": "dict", "default": {}},
     "approved": {"type": "str", "default": ""},
+    "after": {"type": "str", "default": ""},
     "lease_ttl": {"type": "float", "default": LEASE_TTL},
     "on_denied": {"type": "str", "choices": ["fail", "continue"], "default": "fail"},
 }
@@ -125,6 +127,7 @@ def request_of(options: Facts, who: str) -> Request:
         actor=who,
         situation=_situation(plain(options["situation"] or {})),
         approved=options["approved"],
+        after=options["after"],
     )
 
 
@@ -138,6 +141,7 @@ def _opens(request: Request, options: Facts) -> Rollout:
     release = options["release"] or situation.current
     target = {"target": situation.known_good} if situation.known_good else {}
     intent: Dict[str, object] = {"action": request.action, **target, **plain(options["intent"] or {})}
+    intent["trigger"] = shortened(request.trigger.id)  # by which the next way back is known to be about the same
     return Rollout(request.id, request.service, release, options["kind"], OPEN, 0, 0.0, 0.0, intent)
 
 

@@ -18,6 +18,8 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._errors import (
     StoreError,
 )
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision import (
+    FLAG_OFF,
+    FLAG_ON,
     PERSON,
     PROMOTE,
     RESTART,
@@ -142,7 +144,14 @@ class RecordedAction(ControllerAction):
 
 
 # what a single change is, by the state that its task wants
-_WISHED = {"deployed": ROLLOUT, "promoted": PROMOTE, "known_good": ROLLBACK, "restarted": RESTART}
+_WISHED = {
+    "deployed": ROLLOUT,
+    "promoted": PROMOTE,
+    "known_good": ROLLBACK,
+    "restarted": RESTART,
+    "off": FLAG_OFF,
+    "on": FLAG_ON,
+}
 
 
 @contextmanager

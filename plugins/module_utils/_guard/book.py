@@ -39,6 +39,7 @@ from .model import (
 from .policy import GuardPolicy, View, decide, mark
 from .store import Rows, Store
 
+_ESCALATION = 900.0  # seconds within which the next way back has to be asked for
 T = TypeVar("T")
 R = TypeVar("R", Memory, Fleet)
 Remembered = Union[Memory, Fleet]
@@ -543,7 +544,20 @@ def _view(pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Op
         seen=rows.seen(request.service, _seen_key(request)),
         watchdog_at=float(seen) if isinstance(seen, (int, float)) else None,
         drift=_drift(pen, policy, now, clock),
+        escalates=bool(request.after) and _escalates(pen.rows, request, now),
     )
+
+
+def _escalates(rows: Rows, request: Request, now: float) -> bool:
+    """Is this the next way back after `request.after`, the service's newest action, which was allowed for the same
+    trigger, ended a moment ago, and did not help?"""
+    last = _first(rows.last_rollouts(request.service, 1))
+    if last is None or last.id != request.after or last.kind != "action" or last.state not in (DONE, UNDONE):
+        return False
+    verified = last.outcome.get("verified")
+    helped = last.state == DONE and not (isinstance(verified, Mapping) and verified.get("verdict") == NOT_RECOVERED)
+    same = last.intent.get("trigger") == shortened(request.trigger.id)
+    return same and not helped and last.intent.get("action") != request.action and now - last.updated_at < _ESCALATION
 
 
 def _drift(pen: Pen, policy: GuardPolicy, now: float, clock: Optional[Clock]) -> float:

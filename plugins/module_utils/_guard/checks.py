@@ -12,7 +12,7 @@ from typing import Callable, Iterable, NamedTuple, Optional, Tuple
 
 from .._judge.part import shown
 from . import decision as say
-from .decision import HEALING, RESTART, ROLLBACK, ROLLOUT, SCALE, Request
+from .decision import FLAG_ON, HEALING, RESTART, ROLLBACK, ROLLOUT, SCALE, Request
 from .freeze import frozen
 from .limits import GuardPolicy
 from .memory import LASTING, Fleet, Memory, shortened, shown_time
@@ -35,6 +35,7 @@ class View:
     unfinished: Optional[Rollout] = None
     seen: Optional[str] = None  # `mark` of what was decided last about this trigger
     watchdog_at: Optional[float] = None
+    escalates: bool = False  # `Request.after` is what it says
     drift: float = 0.0  # seconds that the wall clock is wrong by; 0 when it can be trusted
 
 
@@ -84,6 +85,8 @@ def _not_eligible(case: Case) -> Optional[Why]:
     if case.request.approved:
         return _not_approved(case)
     policy, trigger = case.policy, case.request.trigger
+    if case.request.action == FLAG_ON:
+        return Why("Turning a flag on is a person's decision", "Look at it, and run playbooks/enable_flag.yml")
     key, names = {
         say.ALERT: ("alerts", policy.alerts),
         say.ERROR_CODE: ("codes", policy.codes),
@@ -279,7 +282,7 @@ def _rollback_blocked(case: Case) -> Optional[Why]:
 def _breaker_open(case: Case) -> Optional[Why]:
     policy, memory = case.policy, case.view.memory
     state, until = breaker(policy, memory, case.now)
-    if state == BROKEN:
+    if state == BROKEN and not case.view.escalates:
         what = "Its breaker is open"
         if memory.failures:
             what += f" after {memory.failures} failed or unrecovered action{'s' if memory.failures > 1 else ''}"

@@ -14,12 +14,13 @@ ROLLOUT = "rollout"
 PROMOTE = "promote"
 ROLLBACK = "rollback"  # of a release that was promoted
 FLAG_OFF = "flag_off"
+FLAG_ON = "flag_on"  # again, which is a person's decision
 RESTART = "restart"
 SCALE = "scale"
 RERUN = "rerun"
 UNDO = "undo"  # of our own unfinished rollout
 HEALING = (ROLLBACK, FLAG_OFF, RESTART, SCALE, RERUN)
-ACTIONS = (ROLLOUT, PROMOTE, *HEALING, UNDO)
+ACTIONS = (ROLLOUT, PROMOTE, FLAG_ON, *HEALING, UNDO)
 
 # --- why we look
 ALERT = "alert"
@@ -120,7 +121,10 @@ class Situation:
 
 @dataclass(frozen=True)
 class Request:
-    """One wish to act. `id` names the decision, and the rollout that it opens."""
+    """One wish to act. `id` names the decision, and the rollout that it opens.
+
+    `after` names the action that was just taken on the same trigger and did not help: this is the next way back.
+    """
 
     id: str
     service: str
@@ -129,6 +133,7 @@ class Request:
     actor: str
     situation: Situation = field(default_factory=Situation)
     approved: str = ""  # the id of the recommendation that a person approved
+    after: str = ""
 
 
 @dataclass(frozen=True)

@@ -27,15 +27,16 @@ from .checks import (
     storm,
     storm_told,
 )
-from .decision import HEALING, PROMOTE, ROLLBACK, ROLLOUT, UNDO, Decision, Request
+from .decision import FLAG_ON, HEALING, PROMOTE, ROLLBACK, ROLLOUT, UNDO, Decision, Request
 from .limits import ACT, OBSERVE, GuardPolicy, parse_guard
 
 __all__ = ["DENIES", "PERSON_DENIES", "TABLE", "GuardPolicy", "View", "breaker", "decide", "mark", "parse_guard"]
 
-_NEW = frozenset({ROLLOUT, PROMOTE})
+_NEW = frozenset({ROLLOUT, PROMOTE, FLAG_ON})
 _HEAL = frozenset(HEALING)
 _BACK = frozenset({ROLLBACK})
-_BEGIN = frozenset({ROLLOUT}) | _HEAL  # a promotion goes on with what was begun, under its own lease
+_REACH = frozenset({ROLLOUT}) | _HEAL
+_BEGIN = frozenset({ROLLOUT, FLAG_ON}) | _HEAL  # a promotion goes on with what was begun, under its own lease
 _ALL = _NEW | _HEAL
 _ON_PLACES = frozenset(ON_PLACES)
 
@@ -49,7 +50,7 @@ DENIES: Mapping[str, FrozenSet[str]] = {
     say.BREAKER_OPEN: _HEAL,
     say.PAUSED: _ALL,
     say.IN_PROGRESS: _BEGIN,
-    say.BLAST_RADIUS: _BEGIN,
+    say.BLAST_RADIUS: _REACH,
     say.FROZEN: _NEW,
     say.DUPLICATE: _BEGIN,
     say.NO_KNOWN_GOOD: _BACK,
@@ -67,7 +68,7 @@ PIPELINE_DENIES: Mapping[str, FrozenSet[str]] = {
     say.BREAKER_OPEN: _HEAL,
     say.PAUSED: _ALL,
     say.IN_PROGRESS: _BEGIN,
-    say.BLAST_RADIUS: _BEGIN,
+    say.BLAST_RADIUS: _REACH,
     say.FROZEN: _NEW,
     say.DUPLICATE: _HEAL,
     say.NO_KNOWN_GOOD: _BACK,
@@ -120,7 +121,8 @@ def decide(policy: GuardPolicy, request: Request, view: View, now: float) -> Dec
         return _decision(case, say.ALLOWED, "", Why("It takes back our own unfinished rollout", ""))
     denies = TABLE[case.caller]
     for reason, check in CHECKS:
-        why = check(case) if request.action in denies[reason] else None
+        stands = request.action in denies[reason] and not (case.view.escalates and reason in ESCALATED)
+        why = check(case) if stands else None
         if why is not None:
             return _denied(case, reason, why)
     return _by_mode(case)
@@ -135,6 +137,10 @@ def mark(decision: Decision, seen: Optional[str] = None) -> str:
         return decision.verdict
     told = f"{say.DENIED}:{decision.reason}"
     return told if decision.page or seen == told else f"{told}:untold"
+
+
+# the first way back counted for the incident: that it did not help says nothing against the next one
+ESCALATED = frozenset({say.NOT_REARMED, say.COOLDOWN, say.RATE_LIMITED})
 
 
 def _denied(case: Case, reason: str, why: Why) -> Decision:

@@ -189,6 +189,9 @@ def test_every_reason_has_its_way_to_hold() -> None:
 @pytest.mark.parametrize("action", ACTIONS)
 def test_with_nothing_against_it_it_is_allowed(action: str, caller: str) -> None:
     decision = fine(action, caller).decide()
+    if (action, caller) == (say.FLAG_ON, SYSTEM):
+        assert (decision.verdict, decision.reason, decision.page) == (say.DENIED, say.NOT_ELIGIBLE, False)
+        return
     assert (decision.verdict, decision.reason, decision.page) == (ALLOWED, "", False)
 
 
@@ -198,7 +201,9 @@ def test_with_nothing_against_it_it_is_allowed(action: str, caller: str) -> None
 def test_cell(reason: str, action: str, caller: str) -> None:
     world = matching(STANDS_AGAINST[reason](fine(action, caller)))
     decision = world.decide()
-    if LETTERS[caller] in cells_of_the_page()[reason, action]:
+    if (action, caller) == (say.FLAG_ON, SYSTEM):  # a person's decision, whatever else stands against it
+        assert decision.verdict == say.DENIED and decision.reason in (reason, say.NOT_ELIGIBLE)
+    elif LETTERS[caller] in cells_of_the_page()[reason, action]:
         verdict = say.RECOMMENDED if reason == say.NOT_ATTRIBUTABLE else say.DENIED
         assert (decision.verdict, decision.reason) == (verdict, reason)
         assert decision.message
