@@ -1,0 +1,62 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the vendors' providers have in common: what they insist on, whom they ask for, and reading their JSON."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Mapping, Optional
+
+from .._errors import OptionError
+from .model import Served, Wish
+
+SOMEBODY = "selfheal.delivery"  # who asks, when no context names anybody
+
+
+def required(value: str, what: str, vendor: str, example: str = "") -> str:
+    """`value`, or OptionError that says what `vendor` needs."""
+    if not value:
+        raise OptionError(f"{vendor} needs {what}", mend=f"Set {what}{f', such as {example}' if example else ''}")
+    return value
+
+
+def targeting_key(wish: Wish) -> str:
+    """Whom an evaluation is asked for."""
+    return str(wish.context.get("targetingKey") or SOMEBODY)
+
+
+def attributes(wish: Wish) -> Dict[str, object]:
+    """What is known of them, besides their key."""
+    return {name: value for name, value in wish.context.items() if name != "targetingKey"}
+
+
+def unknown_to_clients(why: str, by: str = "") -> Served:
+    """Nobody can tell what clients are served."""
+    return Served(known=False, why=why, by=by)
+
+
+NO_CLIENT_TOKEN = "provider has no client_token, so that clients' side cannot be asked"
+
+
+def mapping(value: object) -> Mapping[str, object]:
+    """A JSON object; empty when it is something else."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def mappings(value: object) -> List[Mapping[str, object]]:
+    """The objects of a JSON list."""
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+
+
+def number(value: object) -> Optional[float]:
+    """A JSON number; a truth value is none."""
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def texts(value: object, name: str) -> List[str]:
+    """What the objects of a JSON list have under `name`."""
+    return [one[name] for one in mappings(value) if isinstance(one.get(name), str)]  # type: ignore[misc]
+
+
+def same(one: object, other: object) -> bool:
+    """Are two JSON values the same? True is not 1."""
+    return type(one) is type(other) and one == other or (number(one) is not None and number(one) == number(other))
