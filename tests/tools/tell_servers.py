@@ -23,6 +23,7 @@ class Post:
     path: str
     headers: Mapping[str, str]
     body: bytes
+    method: str = "POST"
 
     @property
     def json(self) -> Dict[str, Any]:
@@ -67,7 +68,7 @@ def hook(*replies: Reply) -> Iterator[Hook]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            told.posts.append(Post(self.path, dict(self.headers), body))
+            told.posts.append(Post(self.path, dict(self.headers), body, self.command))
             reply = told.next_reply()
             if reply.hang:
                 told.over.wait(60)
@@ -83,6 +84,8 @@ def hook(*replies: Reply) -> Iterator[Hook]:
                     told.over.wait(reply.drip)
             except OSError:
                 self.close_connection = True
+
+        do_GET = do_PUT = do_PATCH = do_POST
 
         def log_message(self, format: str, *args: object) -> None:
             """Not into the test's output."""

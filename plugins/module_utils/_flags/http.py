@@ -16,7 +16,7 @@ from typing import Callable, Dict, Iterable, Mapping, Optional, Tuple
 from urllib.parse import quote, urlencode
 
 from .._errors import OptionError, nearest
-from .._sense.client import redacted, why
+from .._sense.client import pieces, redacted, why
 from .._tell.posting import retry_after
 from .._tell.text import clean
 from .model import Deadline, FlagError, Options
@@ -31,10 +31,10 @@ else:
     MISSING = None
 
 MAX_BYTES = 16 * 1024 * 1024
-_CHUNK = 64 * 1024
 _SAID = 200  # characters of a provider's own words that are shown
 _RETRIES = 2
 _READS = ("GET", "HEAD")
+_UNCHANGED = "Nothing was changed by this call"
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Http:
         for attempt in range(_RETRIES + 1):
             timeout = min(self._options.timeout, self._deadline.left())
             if timeout <= 0:
-                raise FlagError(f"{redacted(url)} was not asked: the deadline has passed", mend=_doubt(method))
+                raise FlagError(f"{redacted(url)} was not asked: the deadline has passed", mend=_UNCHANGED)
             try:
                 return self._once(method, url, data, headers, timeout)
             except requests.Timeout as error:
@@ -145,7 +145,7 @@ class Http:
             stream=True,
         ) as response:
             body = bytearray()
-            for chunk in response.iter_content(_CHUNK):
+            for chunk in pieces(response):
                 body += chunk
                 if len(body) > MAX_BYTES:
                     raise FlagError(f"{redacted(url)} answers more than {MAX_BYTES // 2**20} MiB")
@@ -248,5 +248,5 @@ def _unanswered(method: str, url: str, error: Exception, timeout: float) -> Flag
 
 def _doubt(method: str) -> str:
     if method in _READS:
-        return "Nothing was changed by this call"
+        return _UNCHANGED
     return "Whether it was done is not known: look at the flag itself, or run this again"

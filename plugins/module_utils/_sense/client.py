@@ -8,7 +8,7 @@ import os
 import random
 import time
 from dataclasses import dataclass
-from typing import Callable, Dict, Mapping, Optional, Union
+from typing import Callable, Dict, Iterator, Mapping, Optional, Union
 from urllib.parse import urlsplit
 
 from .._errors import SourceError
@@ -20,6 +20,7 @@ try:
     from requests.adapters import HTTPAdapter
     from requests.auth import HTTPBasicAuth
     from requests.utils import get_environ_proxies
+    from urllib3.exceptions import HTTPError, ReadTimeoutError
 except ImportError as error:
     # told where it is needed: Ansible loads this file also on machines that only look at it
     MISSING: Optional[ImportError] = error
@@ -129,7 +130,7 @@ class Client:
         ) as response:
             at = self._wall()
             body = bytearray()
-            for chunk in response.iter_content(_CHUNK):
+            for chunk in pieces(response):
                 body += chunk
                 if len(body) > MAX_BYTES:
                     raise NoAnswer("provider_error", f"{redacted(url)} answers more than {MAX_BYTES // 2**20} MiB")
@@ -146,6 +147,24 @@ class Client:
         if server not in self._proxies:
             self._proxies[server] = dict(get_environ_proxies(url))
         return self._proxies[server]
+
+
+def pieces(response: requests.Response) -> Iterator[bytes]:
+    """The body as it comes in. `iter_content` waits for whole chunks: one byte a second would outlast any timeout."""
+    read1 = getattr(response.raw, "read1", None)
+    if read1 is None:  # urllib3 1
+        yield from response.iter_content(_CHUNK)
+        return
+    try:
+        while True:
+            piece = read1(_CHUNK, decode_content=True)
+            if not piece:
+                return
+            yield piece
+    except ReadTimeoutError:
+        raise requests.Timeout() from None
+    except HTTPError as error:
+        raise requests.ConnectionError(type(error).__name__) from None
 
 
 def _is_final(error: Exception) -> bool:
