@@ -76,7 +76,8 @@ class State:
 
     `percentage` is how many of 100 are served the on side while it is on, None where that depends on more than one
     number. `pending` says what waits, if anything. `revision` is what a change is pinned to, where the provider can.
-    `raw` is the provider's own object, for `set`; it is never shown.
+    `note` is what else a person should know, such as rules that are kept for later. `raw` is the provider's own object,
+    for `set`; it is never shown.
     """
 
     on: bool
@@ -84,6 +85,7 @@ class State:
     variation: str = ""
     pending: str = ""
     revision: str = ""
+    note: str = ""
     raw: Mapping[str, object] = field(default_factory=dict, repr=False)
 
     def as_dict(self) -> Dict[str, object]:
