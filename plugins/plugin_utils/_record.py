@@ -129,7 +129,7 @@ class RecordedAction(ControllerAction):
         else:
             result = self._changed(options, given, task_vars)
             display.warning(noted)
-        unnoted = record.note("outcome", _outcome(result), None)
+        unnoted = record.note("outcome", self.outcome(result), None)
         if unnoted is not None:
             display.warning(unnoted)
         result["recorded"] = noted is None and unnoted is None
@@ -141,6 +141,10 @@ class RecordedAction(ControllerAction):
     def intent(self, options: Facts) -> Facts:
         """What the ledger is told before the change."""
         return {"state": options["state"], "release": options.get("release")}
+
+    def outcome(self, result: Facts) -> Facts:
+        """What the ledger is told after the change."""
+        return _outcome(result)
 
 
 # what a single change is, by the state that its task wants
