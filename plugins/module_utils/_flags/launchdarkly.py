@@ -8,8 +8,9 @@ open source SDKs (`/sdk/latest-all` of server SDKs, `/sdk/evalx/…` of JavaScri
 
 | off means | serves | verified by | tried against |
 |---|---|---|---|
-| targeting is off | the off variation; none set: refused, clients would get their code's default | what an SDK is given: rules
-by an SDK key (`sdk-…`), a value by a mobile key (`mob-…`) or a client-side ID | published contract |
+| targeting is off | the off variation; without one it is refused | what an SDK is given [1] | published contract |
+
+[1] By an SDK key (`sdk-…`) its rules and so the percentage; by a mobile key (`mob-…`) or a client-side ID one value.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .http import Answer, Http, refused, segment, token_of, unknown
 from .model import OFF, Change, Deadline, FlagError, Options, Provider, Served, State, Value, Where, Wish
 from .vendors import (
     NO_CLIENT_TOKEN,
+    Sides,
     attributes,
     mapping,
     mappings,
@@ -42,22 +44,27 @@ _DEFAULT = "clients get their code's default"
 
 
 def build(options: Options, deadline: Deadline) -> Provider:
-    token = token_of(options)
+    return LaunchDarkly(Sides(options, deadline))
+
+
+def _headers(token: str) -> Dict[str, str]:
     if token.startswith(("sdk-", "mob-")):
         raise OptionError(
             "provider.token is an SDK's key, which cannot change flags",
             mend="Set an access token (api-…); the SDK's key is client_token",
         )
-    return LaunchDarkly(options, deadline, token)
+    return {"Authorization": token}
 
 
 class LaunchDarkly:
     """`where.project` is the project's key (`default` when nobody says), `where.environment` the environment's."""
 
-    def __init__(self, options: Options, deadline: Deadline, token: str) -> None:
-        self._options, self._deadline = options, deadline
-        self._http = Http(options.url or _URL, options, {"Authorization": token}, deadline)
-        self._clients: Optional[Http] = None
+    def __init__(self, sides: Sides) -> None:
+        self._sides = sides
+
+    @property
+    def _http(self) -> Http:
+        return self._sides.management(_URL, _headers)
 
     def state(self, where: Where) -> State:
         environment = required(where.environment, "environment", "LaunchDarkly", "production")
@@ -106,7 +113,7 @@ class LaunchDarkly:
         return Change()
 
     def effective(self, where: Where, wish: Wish) -> Served:
-        key = token_of(self._options, client=True, needed=False)
+        key = token_of(self._sides.options, client=True, needed=False)
         if not key:
             return unknown_to_clients(NO_CLIENT_TOKEN)
         if key.startswith("api-"):
@@ -117,9 +124,7 @@ class LaunchDarkly:
         return self._by_rules(where, key) if key.startswith("sdk-") else self._by_value(where, wish, key)
 
     def close(self) -> None:
-        self._http.close()
-        if self._clients:
-            self._clients.close()
+        self._sides.close()
 
     def _path(self, where: Where) -> str:
         return f"/api/v2/flags/{segment(where.project or 'default')}/{segment(where.flag)}"
@@ -159,7 +164,7 @@ class LaunchDarkly:
         return _waiting(asked.fields)
 
     def _by_rules(self, where: Where, key: str) -> Served:
-        answer = self._of_clients(_SERVER_SDK, {"Authorization": key}).get("/sdk/latest-all")
+        answer = self._sides.clients(_SERVER_SDK, {"Authorization": key}).get("/sdk/latest-all")
         self._taken(answer, where)
         flag = mapping(mapping(answer.fields.get("flags")).get(where.flag))
         by = "rules that server SDKs are given"
@@ -180,9 +185,9 @@ class LaunchDarkly:
         text = json.dumps(_context(wish), separators=(",", ":")).encode()
         context = base64.urlsafe_b64encode(text).decode()
         if key.startswith("mob-"):
-            http, path = self._of_clients(_CLIENT_SDK, {"Authorization": key}), f"/msdk/evalx/contexts/{context}"
+            http, path = self._sides.clients(_CLIENT_SDK, {"Authorization": key}), f"/msdk/evalx/contexts/{context}"
         else:
-            http, path = self._of_clients(_CLIENT_SDK, {}), f"/sdk/evalx/{segment(key)}/contexts/{context}"
+            http, path = self._sides.clients(_CLIENT_SDK, {}), f"/sdk/evalx/{segment(key)}/contexts/{context}"
         answer = http.get(path)
         self._taken(answer, where)
         found = mapping(answer.fields.get(where.flag))
@@ -192,11 +197,6 @@ class LaunchDarkly:
         if found.get("variation") is None:
             return unknown_to_clients(f"no variation is served: {_DEFAULT}", by)
         return Served(known=True, value=found.get("value"), by=by)
-
-    def _of_clients(self, url: str, headers: Mapping[str, str]) -> Http:
-        if self._clients is None:
-            self._clients = Http(self._options.client_url or url, self._options, headers, self._deadline)
-        return self._clients
 
     def _taken(self, answer: Answer, where: Where) -> None:
         if not answer.ok:

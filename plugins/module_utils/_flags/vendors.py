@@ -4,12 +4,40 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Optional
+from typing import Callable, Dict, List, Mapping, Optional
 
 from .._errors import OptionError
-from .model import Served, Wish
+from .http import Http, token_of
+from .model import Deadline, Options, Served, Wish
 
 SOMEBODY = "selfheal.delivery"  # who asks, when no context names anybody
+
+
+class Sides:
+    """The two sides of a vendor: its management API, and what its clients ask. Each is reached when it is needed."""
+
+    def __init__(self, options: Options, deadline: Deadline) -> None:
+        self.options, self._deadline = options, deadline
+        self._management: Optional[Http] = None
+        self._clients: Optional[Http] = None
+
+    def management(self, url: str, headers: Callable[[str], Mapping[str, str]]) -> Http:
+        """The management API; `url` is where it is when nobody says, `headers` are made of the token."""
+        if self._management is None:
+            sent = headers(token_of(self.options))
+            self._management = Http(self.options.url or url, self.options, sent, self._deadline)
+        return self._management
+
+    def clients(self, url: str, headers: Mapping[str, str]) -> Http:
+        """What clients ask; `url` is where that is when nobody says."""
+        if self._clients is None:
+            self._clients = Http(self.options.client_url or url, self.options, headers, self._deadline)
+        return self._clients
+
+    def close(self) -> None:
+        for side in (self._management, self._clients):
+            if side is not None:
+                side.close()
 
 
 def required(value: str, what: str, vendor: str, example: str = "") -> str:

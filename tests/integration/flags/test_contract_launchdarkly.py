@@ -95,12 +95,12 @@ class LaunchDarkly(Vendor):
     def patch(self, asked: Asked) -> Reply:
         semantic = f"{JSON}; domain-model=launchdarkly.semanticpatch"
         insist(asked.header("Content-Type") == semantic, "not a semantic patch")
-        insist(set(asked.query) <= {"ignoreConflicts", "dryRun"}, asked.query)
+        insist(set(asked.query) <= {"ignoreConflicts", "dryRun"}, f"query {asked.query}")
         shaped(asked.body, PATCH)
         body: Dict[str, Any] = asked.body  # type: ignore[assignment]
         insist(body["instructions"], "no instructions")
         for one in body["instructions"]:
-            insist(one.get("kind") in INSTRUCTIONS, one)
+            insist(one.get("kind") in INSTRUCTIONS, f"instruction {one}")
             shaped(one, INSTRUCTIONS[one["kind"]])
         if self.must_approve:
             return Reply(405, {"code": "method_not_allowed", "message": "Approval is required to make this request"})
