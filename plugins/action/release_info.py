@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._bytecode import keep_bytecode
+
+keep_bytecode()
+
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.options import INFO_ARGUMENTS, RELEASES_REQUIRED_IF
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._backends import looked_at
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import ControllerAction, Facts

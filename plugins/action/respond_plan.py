@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._bytecode import keep_bytecode
+
+keep_bytecode()
+
 from ansible_collections.selfheal.delivery.plugins.action.plain_variables import faults
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import LEDGER
 from ansible_collections.selfheal.delivery.plugins.module_utils._codes.catalogue import load

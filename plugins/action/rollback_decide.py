@@ -12,6 +12,10 @@ from typing import Any, Dict, Mapping, Type
 
 from ansible.utils.display import Display
 
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._bytecode import keep_bytecode
+
+keep_bytecode()
+
 from ansible_collections.selfheal.delivery.plugins.action import canary_bake, guard, rollback_plan, rollout
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import LEDGER
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError

@@ -1,0 +1,45 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the actions import, loaded from the bytecode that Python keeps of every other library.
+
+ansible-core's own loader of collections compiles each module anew in each process that imports it. Between an alert
+and the way back that takes longer than asking everybody who has to be asked.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
+from types import ModuleType
+from typing import Optional, Sequence
+
+_OURS = "ansible_collections.selfheal.delivery.plugins."
+
+
+class _Kept(MetaPathFinder):
+    """Finds this collection's modules where ansible-core's loader would, and leaves folders and all others to that."""
+
+    def find_spec(
+        self, fullname: str, path: Optional[Sequence[str]], target: Optional[ModuleType] = None
+    ) -> Optional[ModuleSpec]:
+        if not fullname.startswith(_OURS):
+            return None
+        for folder in path or ():
+            file = os.path.join(folder, f"{fullname.rpartition('.')[2]}.py")
+            if os.path.isfile(file):
+                # reads, checks and writes __pycache__ as Python does; nothing is kept where that may not be written
+                return spec_from_file_location(fullname, file)
+        return None
+
+
+def keep_bytecode() -> None:
+    """From now on, in this process and those that it forks. Call it before what is to be kept is imported."""
+    if not any(isinstance(finder, _Kept) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Kept())
+        # Ansible itself is loaded, and will not be garbage: it need not be looked through while more is loaded
+        gc.freeze()
