@@ -24,7 +24,7 @@ BAD = {"confirmed": True, "verdict": "fail", "reason": "errors", "level": 3.0, "
 
 def options(**more: object) -> Dict[str, Any]:
     usual = {"service": "prod/shop", "guard": {"mode": "act"}, "approved": "", "lease_ttl": 60.0, "code": {}}
-    return {**usual, "services": 20, "alarming": 2, "reason": "", **more}
+    return {**usual, "services": 20, "alarming": 2, "reason": "", "after": "", **more}
 
 
 @pytest.mark.parametrize(
