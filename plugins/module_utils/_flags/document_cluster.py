@@ -15,10 +15,10 @@ from .._errors import OptionError, PlaceError
 from .document import Flags, Moved
 from .http import segment
 from .model import Deadline, FlagError, Options
-from .texts import MAX_BYTES, edited, parsed
+from .texts import KEPT, MAX_BYTES, edited, parsed
 
 GROUP = "core.openfeature.dev/v1beta1"
-KEPT = "selfheal.delivery/kept"  # our key in a flag's metadata; in a resource it is an annotation for all of its flags
+
 _POINTER = KEPT.replace("~", "~0").replace("/", "~1")
 
 

@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 from .model import FlagError
 
 MAX_BYTES = 4 * 1024 * 1024
-JSON = "json"
+KEPT = "selfheal.delivery/kept"  # our key in a flag's metadata: what has to come back when it is turned on
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _INDENTED = re.compile(r"^([ \t]+)\S", re.MULTILINE)

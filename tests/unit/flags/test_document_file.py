@@ -9,7 +9,7 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List, Tuple
 
 import pytest
 
@@ -133,8 +133,7 @@ def test_what_is_no_file_of_flags_is_refused_and_left(tmp_path: Path, flags: Pat
 
 
 def test_options_that_name_no_place_or_two_are_refused() -> None:
-    given: Dict[str, Any]
-    for given, why in (
+    cases: List[Tuple[Dict[str, Any], str]] = [
         ({}, "provider has no path"),
         ({"path": "flags.json"}, "not an absolute path"),
         ({"kind": "configmap"}, "did you mean 'ConfigMap'"),
@@ -142,6 +141,7 @@ def test_options_that_name_no_place_or_two_are_refused() -> None:
         ({"name": "n", "path": "/f"}, "no kind"),
         ({"kind": "ConfigMap", "name": "n", "path": "/f"}, "two places"),
         ({"kind": "ConfigMap"}, "no name"),
-    ):
+    ]
+    for given, why in cases:
         with pytest.raises(OptionError, match=why):
             build(Options("json", **given), Deadline.after(1))

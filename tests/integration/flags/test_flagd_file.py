@@ -1,0 +1,129 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""flagd's flags in a file, with a real client: the OpenFeature SDK and flagd's provider, which polls the file."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any, Callable, Iterator
+
+import pytest
+from openfeature import api
+from openfeature.client import OpenFeatureClient
+from openfeature.contrib.provider.flagd import FlagdProvider
+from openfeature.contrib.provider.flagd.config import ResolverType
+from openfeature.evaluation_context import EvaluationContext
+
+from ansible_collections.selfheal.delivery.plugins.module_utils._flags.flagd import build
+from ansible_collections.selfheal.delivery.plugins.module_utils._flags.model import (
+    Change,
+    Deadline,
+    Options,
+    Where,
+    Wish,
+)
+
+WHERE = Where("new-search")
+POLL = 0.1  # seconds
+STAFF = EvaluationContext("user-1", {"email": "a@shop.test"})
+GUEST = EvaluationContext("user-2", {"email": "a@else.test"})
+FLAGS = """{
+  "$schema": "https://flagd.dev/schema/v0/flags.json",
+  "flags": {
+    "new-search": {
+      "state": "ENABLED",
+      "variants": {"on": true, "off": false},
+      "defaultVariant": "off",
+      "targeting": {"if": [{"$ref": "staff"}, "on", "off"]}
+    },
+    "other": {"state": "ENABLED", "variants": {"a": 1.50, "b": 2}, "defaultVariant": "a"}
+  },
+  "$evaluators": {"staff": {"ends_with": [{"var": "email"}, "@shop.test"]}}
+}
+"""
+
+
+@pytest.fixture
+def flags(tmp_path: Path) -> Path:
+    path = tmp_path / "flags.json"
+    path.write_text(FLAGS)
+    return path
+
+
+@pytest.fixture
+def client(flags: Path) -> Iterator[OpenFeatureClient]:
+    provider = FlagdProvider(
+        resolver_type=ResolverType.FILE,
+        offline_flag_source_path=str(flags),
+        deadline_ms=int(POLL * 1000),
+    )
+    api.set_provider_and_wait(provider, domain=str(flags))
+    yield api.get_client(domain=str(flags))
+    provider.shutdown()
+
+
+def changed(flags: Path, wish: Wish) -> None:
+    provider = build(Options("flagd", path=str(flags)), Deadline.after(5))
+    assert provider.set(WHERE, wish, provider.state(WHERE)) == Change()
+    assert not provider.wanted(WHERE, wish, provider.state(WHERE))
+
+
+def seen_after(predicate: Callable[[], bool], seconds: float = 5) -> float:
+    began = time.monotonic()
+    while not predicate():
+        assert time.monotonic() - began < seconds
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def test_a_client_is_served_off_within_its_poll_and_its_rules_come_back(
+    flags: Path, client: OpenFeatureClient, record_property: Callable[[str, Any], None]
+) -> None:
+    def served(context: EvaluationContext) -> bool:
+        return client.get_boolean_value("new-search", True, context)
+
+    assert (served(STAFF), served(GUEST)) == (True, False)
+    changed(flags, Wish("off"))
+    took = seen_after(lambda: not served(STAFF))
+    record_property("effective_after", took)
+    assert took < 5 * POLL + 1
+    # asked with the code's default true: what is served is the flag's
+    details = client.get_boolean_details("new-search", True, STAFF)
+    assert (details.value, details.variant, details.reason) == (False, "off", "STATIC")
+    assert client.get_float_value("other", 0.0) == 1.5
+
+    changed(flags, Wish("on", serve=True))
+    seen_after(lambda: served(STAFF))
+    assert not served(GUEST)
+    assert json.loads(flags.read_text()) == json.loads(FLAGS)
+    assert '"other": {"state": "ENABLED", "variants": {"a": 1.50, "b": 2}' in flags.read_text()
+
+
+def test_a_percentage_is_the_share_of_the_clients_that_get_it(flags: Path, client: OpenFeatureClient) -> None:
+    users = [EvaluationContext(f"user-{number}") for number in range(1000)]
+
+    def share() -> float:
+        return sum(client.get_boolean_value("new-search", False, user) for user in users) / len(users) * 100
+
+    for wished in (12.5, 60.0, 100.0, 0.0):
+        wish = Wish("on", serve=True, percentage=wished)
+        changed(flags, wish)
+        assert build(Options("flagd", path=str(flags)), Deadline.after(5)).effective(WHERE, wish).percentage == wished
+        spread = 5 if wish.partial else 0
+        seen_after(lambda wished=wished, spread=spread: abs(share() - wished) <= spread)  # type: ignore[misc]
+        if wish.partial:  # who has no key gets the side that was there before
+            assert client.get_boolean_value("new-search", True, EvaluationContext()) is False
+
+
+def test_the_trap_a_disabled_flag_serves_the_callers_default(flags: Path, client: OpenFeatureClient) -> None:
+    document = json.loads(FLAGS)
+    document["flags"]["new-search"]["state"] = "DISABLED"
+    flags.write_text(json.dumps(document))
+    seen_after(lambda: client.get_boolean_details("new-search", True, STAFF).reason == "DISABLED")
+    assert client.get_boolean_value("new-search", True, STAFF) is True
+    told = build(Options("flagd", path=str(flags)), Deadline.after(5)).effective(WHERE, Wish("off"))
+    assert (told.known, told.why) == (False, "it is DISABLED, so clients get their code's default")
+    changed(flags, Wish("off"))
+    seen_after(lambda: client.get_boolean_value("new-search", True, STAFF) is False)
