@@ -42,9 +42,10 @@ test: $(TREE)  ## everything that CI runs: lint, unit, integration, sanity, the 
 environments:
 	@for name in demo $(CORES); do $(TOOLS)/environment.py $$name || exit 1; done
 
-tools:  ## the real servers that the tests run, found or built from locked Go modules, once (10 minutes)
+tools:  ## the real servers that the tests run, found, or built and installed from locked modules, once (10 minutes)
 	@$(TOOLS)/go_tool.py
 	@$(TOOLS)/postgres.py
+	@$(TOOLS)/npm_tool.py
 	@$(TOOLS)/java.py
 
 lint: $(TREE)  ## style, types, ansible-lint, yamllint, documentation and changelog
