@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: selfheal.delivery contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Intent, lease and outcome of turning a feature flag, which is done right here unless the flag is another machine's."""
+"""Intent, lease and outcome of turning a feature flag, which is done here unless the flag is another machine's."""
 
 from __future__ import annotations
 

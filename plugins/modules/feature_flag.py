@@ -77,8 +77,8 @@ options:
     default: ""
   lease:
     description:
-      - The lease on the service, as M(selfheal.delivery.rollout) or M(selfheal.delivery.guard) returned it, when this is
-        part of O(rollout).
+      - The lease on the service, as M(selfheal.delivery.rollout) or M(selfheal.delivery.guard) returned it, when this
+        is part of O(rollout).
       - Without it the task takes the service's lease for itself, and is refused while a rollout is unfinished.
     type: dict
   lease_ttl:
@@ -162,15 +162,15 @@ effective_after:
 before:
   description:
     - What the provider's management said before. C(on), C(percentage), which is null where that depends on more than
-      one number, C(variation), what is C(pending), and the C(revision). Empty when it is not known.
+      one number, C(variation), what is C(pending), the C(revision), and a C(note). Empty when it is not known.
   returned: unless options are wrong
   type: dict
-  sample: {"on": true, "percentage": 100.0, "variation": "", "pending": "", "revision": "7"}
+  sample: {"on": true, "percentage": 100.0, "variation": "", "pending": "", "revision": "7", "note": ""}
 after:
   description: What it said afterwards, or would say, in check mode.
   returned: unless options are wrong
   type: dict
-  sample: {"on": false, "percentage": 100.0, "variation": "", "pending": "", "revision": "8"}
+  sample: {"on": false, "percentage": 100.0, "variation": "", "pending": "", "revision": "8", "note": ""}
 served:
   description:
     - What clients were served last. C(known) says whether that could be found out, C(why) why not, C(by) how. Then

@@ -87,7 +87,10 @@ state:
     revision:
       description: The flag's version, where the provider tells one.
       type: str
-  sample: {"on": true, "percentage": 100.0, "variation": "", "pending": "", "revision": "7"}
+    note:
+      description: What else a person should know, such as rules that are kept for later.
+      type: str
+  sample: {"on": true, "percentage": 100.0, "variation": "", "pending": "", "revision": "7", "note": ""}
 served:
   description: What clients are served.
   returned: success
