@@ -49,6 +49,8 @@ BAKE = {"look_every": 0.5, "min_bake": 1, "deadline": 20, "warm_up": 0, "verify_
 # one after the other, and of more services in an hour than are usually bad
 GUARD = {"mode": "act", "alerts": [ALARM], "global_cooldown": 0, "max_services": 64}
 BOOK = ROOT / "extensions/eda/rulebooks/alert_rollback.yml"
+# of the environment: somebody's configuration, and what keeps Python from keeping its bytecode
+NOT_KEPT = ("ANSIBLE_", "K8S_AUTH_", "PYTHONDONTWRITEBYTECODE")
 
 
 class Shop:
@@ -224,7 +226,7 @@ class Scene:
 
 def environment(folder: Path) -> Dict[str, str]:
     """An Ansible of the bench's own, with nothing of the user's configuration."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "K8S_AUTH_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(NOT_KEPT)}
     (folder / "ansible.cfg").write_text("", encoding="utf-8")
     return {
         **kept,
