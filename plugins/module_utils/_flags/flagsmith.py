@@ -20,7 +20,8 @@ from typing import Dict, List, Mapping, Optional
 from .._errors import OptionError
 from .http import Answer, Http, refused, segment, token_of, unknown
 from .model import OFF, Change, Deadline, FlagError, Options, Provider, Served, State, Value, Where, Wish
-from .vendors import Sides, mapping, mappings, required, same, texts, unknown_to_clients
+from .texts import same
+from .vendors import Sides, mapping, mappings, required, texts, unknown_to_clients
 
 _URL, _EDGE = "https://api.flagsmith.com", "https://edge.api.flagsmith.com"
 _BY = "Flags API"

@@ -22,18 +22,18 @@ from typing import Dict, List, Mapping, Optional
 from .._errors import OptionError
 from .http import Answer, Http, refused, segment, token_of, unknown
 from .model import OFF, Change, Deadline, FlagError, Options, Provider, Served, State, Value, Where, Wish
+from .texts import same
 from .vendors import (
-    NO_CLIENT_TOKEN,
     Sides,
     attributes,
     mapping,
     mappings,
     number,
     required,
-    same,
     targeting_key,
     texts,
     unknown_to_clients,
+    without_token,
 )
 
 _URL = "https://app.launchdarkly.com"
@@ -115,13 +115,13 @@ class LaunchDarkly:
     def effective(self, where: Where, wish: Wish) -> Served:
         key = token_of(self._sides.options, client=True, needed=False)
         if not key:
-            return unknown_to_clients(NO_CLIENT_TOKEN)
+            return without_token()
         if key.startswith("api-"):
             raise OptionError(
                 "provider.client_token is an access token, which no client has",
                 mend="Set an SDK key (sdk-…), a mobile key (mob-…) or a client-side ID",
             )
-        return self._by_rules(where, key) if key.startswith("sdk-") else self._by_value(where, wish, key)
+        return self._by_rules(where, wish, key) if key.startswith("sdk-") else self._by_value(where, wish, key)
 
     def close(self) -> None:
         self._sides.close()
@@ -163,7 +163,7 @@ class LaunchDarkly:
             raise refused(asked, f"asking for approval to turn {where} {wish.state}")
         return _waiting(asked.fields)
 
-    def _by_rules(self, where: Where, key: str) -> Served:
+    def _by_rules(self, where: Where, wish: Wish, key: str) -> Served:
         answer = self._sides.clients(_SERVER_SDK, {"Authorization": key}).get("/sdk/latest-all")
         self._taken(answer, where)
         flag = mapping(mapping(answer.fields.get("flags")).get(where.flag))
@@ -175,7 +175,8 @@ class LaunchDarkly:
         if flag.get("on") is not True:
             return _served(values, _off_variation(flag), 0.0, by)
         if _targets(flag):
-            return unknown_to_clients("it is on, and has targets, rules or prerequisites that only SDKs evaluate", by)
+            why = "it is on, and has targets, rules or prerequisites that only SDKs evaluate"
+            return unknown_to_clients(why, by, final=wish.state != OFF)
         percentage, chosen = _on_side(flag), _fallthrough(flag)
         if chosen is None:
             return Served(known=percentage is not None, percentage=percentage, why="it is split by weights", by=by)

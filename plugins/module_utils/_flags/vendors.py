@@ -57,12 +57,14 @@ def attributes(wish: Wish) -> Dict[str, object]:
     return {name: value for name, value in wish.context.items() if name != "targetingKey"}
 
 
-def unknown_to_clients(why: str, by: str = "") -> Served:
-    """Nobody can tell what clients are served."""
-    return Served(known=False, why=why, by=by)
+def unknown_to_clients(why: str, by: str = "", *, final: bool = True) -> Served:
+    """Nobody can tell what clients are served; `final`: nor will they a moment later."""
+    return Served(known=False, why=why, by=by, final=final)
 
 
-NO_CLIENT_TOKEN = "provider has no client_token, so that clients' side cannot be asked"
+def without_token() -> Served:
+    """Nobody may ask what clients are served."""
+    return unknown_to_clients("provider has no client_token, so that clients' side cannot be asked")
 
 
 def mapping(value: object) -> Mapping[str, object]:
@@ -83,8 +85,3 @@ def number(value: object) -> Optional[float]:
 def texts(value: object, name: str) -> List[str]:
     """What the objects of a JSON list have under `name`."""
     return [one[name] for one in mappings(value) if isinstance(one.get(name), str)]  # type: ignore[misc]
-
-
-def same(one: object, other: object) -> bool:
-    """Are two JSON values the same? True is not 1."""
-    return type(one) is type(other) and one == other or (number(one) is not None and number(one) == number(other))
