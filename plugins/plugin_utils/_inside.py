@@ -10,6 +10,7 @@ a difference to that process (another user, another machine, an environment of i
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Callable, Mapping, Sequence
 
@@ -43,7 +44,9 @@ def runs_here(action: ActionBase) -> bool:
 
 def done(inside: Inside, arguments: Mapping[str, Any], *, dry: bool) -> Facts:
     """The module's result. ImportError where a library is missing: the module's own Python may have it."""
-    checked = ArgumentSpecValidator(inside.spec, required_if=list(inside.required_if)).validate(plain(arguments))
+    checked = ArgumentSpecValidator(deepcopy(inside.spec), required_if=list(inside.required_if)).validate(
+        plain(arguments)
+    )
     if checked.error_messages:
         result: Facts = {"failed": True, "msg": "; ".join(checked.error_messages)}
     else:

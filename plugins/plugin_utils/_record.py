@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
+from copy import deepcopy
 from typing import Any, Dict, Iterator, Mapping, Optional
 
 from ansible.utils.display import Display
@@ -64,7 +65,8 @@ OURS: Spec = {
 
 def spec_of(arguments: Spec) -> Spec:
     """The action's options: the module's, with those that the controller takes for itself; the token is never given."""
-    return {**{name: spec for name, spec in arguments.items() if name != "token"}, **OURS}
+    # a copy: to validate a task writes into the defaults, which the module's own validation begins with
+    return deepcopy({**{name: spec for name, spec in arguments.items() if name != "token"}, **OURS})
 
 
 class RecordedAction(ControllerAction):
