@@ -44,9 +44,9 @@ def runs_here(action: ActionBase) -> bool:
 
 def done(inside: Inside, arguments: Mapping[str, Any], *, dry: bool) -> Facts:
     """The module's result. ImportError where a library is missing: the module's own Python may have it."""
-    checked = ArgumentSpecValidator(deepcopy(inside.spec), required_if=list(inside.required_if)).validate(
-        plain(arguments)
-    )
+    # a copy: to validate writes into the defaults
+    validator = ArgumentSpecValidator(deepcopy(inside.spec), required_if=list(inside.required_if))
+    checked = validator.validate(plain(arguments))
     if checked.error_messages:
         result: Facts = {"failed": True, "msg": "; ".join(checked.error_messages)}
     else:
