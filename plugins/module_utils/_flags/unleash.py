@@ -11,9 +11,9 @@ and every SDK behind that by its own refresh interval (15 s, unless its applicat
 
 | off means | serves | verified by | tried against |
 |---|---|---|---|
-| the flag's environment is off | false to everyone; archived: refused, clients get their code's default | the client API
-that SDKs poll (backend token), or the frontend API for one context (frontend token) | Unleash 8.2 with PostgreSQL and
-its Python SDK; change requests (Enterprise): published contract |
+| the flag's environment is off | false to everyone; archived: refused, clients get their code's default | what SDKs are
+given by the client API (backend token), or an evaluation for one context (frontend token) | Unleash 8.2 with PostgreSQL
+and its Python SDK; change requests (Enterprise): published contract |
 """
 
 from __future__ import annotations
@@ -190,17 +190,18 @@ class Unleash:
         project, enabled = f"/projects/{segment(where.project)}", wish.state == ON
         listed = self._ask("GET", f"{project}/change-requests/pending/{segment(where.flag)}")
         if not isinstance(listed.data, list):
-            raise _denied(listed, f"finding out who may approve turning {where} {wish.state}")
-        waiting = mappings(listed.data)
-        number = next((one.get("id") for one in waiting if _proposes(one, where, enabled)), None)
-        if number is None:
+            raise _denied(listed, f"looking for a change request that turns {where} {wish.state}")
+        request = next((one for one in mappings(listed.data) if _proposes(one, where, enabled)), None)
+        if request is None:
             change = {"feature": where.flag, "action": "updateEnabled", "payload": {"enabled": enabled}}
             path = f"{project}/environments/{segment(where.environment)}/change-requests"
             proposed = self._ask("POST", path, [change])
-            number = proposed.fields.get("id")
-            if not proposed.ok or number is None:
+            request = proposed.fields
+            if not proposed.ok or request.get("id") is None:
                 raise _denied(proposed, f"asking for approval to turn {where} {wish.state}")
-            review = self._ask("PUT", f"{project}/change-requests/{segment(str(number))}/state", {"state": "In review"})
+        number = str(request["id"])
+        if request.get("state") == "Draft":  # nobody looks at it yet
+            review = self._ask("PUT", f"{project}/change-requests/{segment(number)}/state", {"state": "In review"})
             if not review.ok:
                 raise _denied(review, f"sending change request {number} of {where} to its reviewers")
         return Change(pending=f"change request {number} of project {where.project} waits for approval")
