@@ -231,6 +231,7 @@ class Contract:
     type = ""
     token = "management-secret"
     client_token = "client-secret"
+    wrong_token = "not-the-right-secret"
     secrets: Optional[Tuple[str, ...]] = None  # both tokens, when nobody says
     where = Where("new-search", "production", "shop")
     near = "new-serch"  # an unknown flag near to one that is there
@@ -280,8 +281,8 @@ class Contract:
         assert done.called and (not done.served.known or done.served.value is not False)
 
     def test_the_wrong_token(self, vendor: Vendor) -> None:
-        told = self.error(vendor, token="not-the-right-secret")
-        assert "HTTP 401" in told and "not-the-right-secret" not in told
+        told = self.error(vendor, token=self.wrong_token)
+        assert "HTTP 401" in told and self.wrong_token not in told
         assert not vendor.writes
 
     def test_a_token_that_does_not_suffice(self, vendor: Vendor) -> None:

@@ -21,10 +21,10 @@ class Sides:
         self._management: Optional[Http] = None
         self._clients: Optional[Http] = None
 
-    def management(self, url: str, headers: Callable[[str], Mapping[str, str]]) -> Http:
+    def management(self, url: str, headers: Callable[[str], Mapping[str, str]], *, needed: bool = True) -> Http:
         """The management API; `url` is where it is when nobody says, `headers` are made of the token."""
         if self._management is None:
-            sent = headers(token_of(self.options))
+            sent = headers(token_of(self.options, needed=needed))
             self._management = Http(self.options.url or url, self.options, sent, self._deadline)
         return self._management
 

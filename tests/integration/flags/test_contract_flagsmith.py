@@ -110,7 +110,7 @@ class TestFlagsmith(Contract):
     where = Where("new-search", "production", "7")
     secrets = (TOKEN,)  # an environment's key is public, and part of addresses
 
-    def test_no_client_token_is_not_known(self, vendor: Flagsmith) -> None:
+    def test_no_client_token_is_not_known(self, vendor: Vendor) -> None:
         """Here it is known: the environment's own key is what clients have."""
         done = carry_out(self.provider(vendor, client_token=""), self.where, self.off)
         assert (done.served.known, done.served.value) == (True, False)
