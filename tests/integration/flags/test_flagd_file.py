@@ -7,14 +7,9 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 import pytest
-from openfeature import api
-from openfeature.client import OpenFeatureClient
-from openfeature.contrib.provider.flagd import FlagdProvider
-from openfeature.contrib.provider.flagd.config import ResolverType
-from openfeature.evaluation_context import EvaluationContext
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._flags.flagd import build
 from ansible_collections.selfheal.delivery.plugins.module_utils._flags.model import (
@@ -25,10 +20,12 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._flags.model imp
     Wish,
 )
 
+if TYPE_CHECKING:
+    from openfeature.client import OpenFeatureClient
+    from openfeature.evaluation_context import EvaluationContext
+
 WHERE = Where("new-search")
 POLL = 0.1  # seconds
-STAFF = EvaluationContext("user-1", {"email": "a@shop.test"})
-GUEST = EvaluationContext("user-2", {"email": "a@else.test"})
 FLAGS = """{
   "$schema": "https://flagd.dev/schema/v0/flags.json",
   "flags": {
@@ -52,8 +49,23 @@ def flags(tmp_path: Path) -> Path:
     return path
 
 
+def somebody(key: str | None = None, **known: str) -> EvaluationContext:
+    from openfeature.evaluation_context import EvaluationContext  # not every environment of the matrix has it
+
+    return EvaluationContext(key, known)
+
+
+@pytest.fixture
+def staff() -> EvaluationContext:
+    return somebody("user-1", email="a@shop.test")
+
+
 @pytest.fixture
 def client(flags: Path) -> Iterator[OpenFeatureClient]:
+    from openfeature import api
+    from openfeature.contrib.provider.flagd import FlagdProvider
+    from openfeature.contrib.provider.flagd.config import ResolverType
+
     provider = FlagdProvider(
         resolver_type=ResolverType.FILE,
         offline_flag_source_path=str(flags),
@@ -79,30 +91,32 @@ def seen_after(predicate: Callable[[], bool], seconds: float = 5) -> float:
 
 
 def test_a_client_is_served_off_within_its_poll_and_its_rules_come_back(
-    flags: Path, client: OpenFeatureClient, record_property: Callable[[str, Any], None]
+    flags: Path, client: OpenFeatureClient, staff: EvaluationContext, record_property: Callable[[str, Any], None]
 ) -> None:
+    guest = somebody("user-2", email="a@else.test")
+
     def served(context: EvaluationContext) -> bool:
         return client.get_boolean_value("new-search", True, context)
 
-    assert (served(STAFF), served(GUEST)) == (True, False)
+    assert (served(staff), served(guest)) == (True, False)
     changed(flags, Wish("off"))
-    took = seen_after(lambda: not served(STAFF))
+    took = seen_after(lambda: not served(staff))
     record_property("effective_after", took)
     assert took < 5 * POLL + 1
     # asked with the code's default true: what is served is the flag's
-    details = client.get_boolean_details("new-search", True, STAFF)
+    details = client.get_boolean_details("new-search", True, staff)
     assert (details.value, details.variant, details.reason) == (False, "off", "STATIC")
     assert client.get_float_value("other", 0.0) == 1.5
 
     changed(flags, Wish("on", serve=True))
-    seen_after(lambda: served(STAFF))
-    assert not served(GUEST)
+    seen_after(lambda: served(staff))
+    assert not served(guest)
     assert json.loads(flags.read_text()) == json.loads(FLAGS)
     assert '"other": {"state": "ENABLED", "variants": {"a": 1.50, "b": 2}' in flags.read_text()
 
 
 def test_a_percentage_is_the_share_of_the_clients_that_get_it(flags: Path, client: OpenFeatureClient) -> None:
-    users = [EvaluationContext(f"user-{number}") for number in range(1000)]
+    users = [somebody(f"user-{number}") for number in range(1000)]
 
     def share() -> float:
         return sum(client.get_boolean_value("new-search", False, user) for user in users) / len(users) * 100
@@ -114,16 +128,18 @@ def test_a_percentage_is_the_share_of_the_clients_that_get_it(flags: Path, clien
         spread = 5 if wish.partial else 0
         seen_after(lambda wished=wished, spread=spread: abs(share() - wished) <= spread)  # type: ignore[misc]
         if wish.partial:  # who has no key gets the side that was there before
-            assert client.get_boolean_value("new-search", True, EvaluationContext()) is False
+            assert client.get_boolean_value("new-search", True, somebody()) is False
 
 
-def test_the_trap_a_disabled_flag_serves_the_callers_default(flags: Path, client: OpenFeatureClient) -> None:
+def test_the_trap_a_disabled_flag_serves_the_callers_default(
+    flags: Path, client: OpenFeatureClient, staff: EvaluationContext
+) -> None:
     document = json.loads(FLAGS)
     document["flags"]["new-search"]["state"] = "DISABLED"
     flags.write_text(json.dumps(document))
-    seen_after(lambda: client.get_boolean_details("new-search", True, STAFF).reason == "DISABLED")
-    assert client.get_boolean_value("new-search", True, STAFF) is True
+    seen_after(lambda: client.get_boolean_details("new-search", True, staff).reason == "DISABLED")
+    assert client.get_boolean_value("new-search", True, staff) is True
     told = build(Options("flagd", path=str(flags)), Deadline.after(5)).effective(WHERE, Wish("off"))
     assert (told.known, told.why) == (False, "it is DISABLED, so clients get their code's default")
     changed(flags, Wish("off"))
-    seen_after(lambda: client.get_boolean_value("new-search", True, STAFF) is False)
+    seen_after(lambda: client.get_boolean_value("new-search", True, staff) is False)
