@@ -20,7 +20,7 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Protocol, Tuple
 from .._act.durable import sync
 from .._errors import OptionError, nearest
 from .model import Deadline, FlagError, Options
-from .texts import MAX_BYTES, edited, parsed, same
+from .texts import MAX_BYTES, YAML, edited, form_of, parsed, same
 
 FILE = "file"
 CONFIG_MAP = "ConfigMap"
@@ -52,8 +52,13 @@ class Document(Protocol):
         """Let go of connections."""
 
 
-def document_of(options: Options, deadline: Deadline, *, kinds: Tuple[str, ...] = (FILE, CONFIG_MAP)) -> Document:
-    """The document that the options name, one of `kinds`; asks nobody yet. OptionError where they name none, or two."""
+def document_of(
+    options: Options, deadline: Deadline, *, kinds: Tuple[str, ...] = (FILE, CONFIG_MAP), yaml: str = YAML
+) -> Document:
+    """The document that the options name, one of `kinds`; asks nobody yet. OptionError where they name none, or two.
+
+    `yaml` is how its readers read YAML.
+    """
     kind = options.kind or FILE
     if kind not in kinds:
         raise OptionError(
@@ -63,12 +68,14 @@ def document_of(options: Options, deadline: Deadline, *, kinds: Tuple[str, ...] 
     if kind == FILE:
         if options.name or options.namespace:
             raise OptionError("provider has a name of an object in a cluster, and no kind", mend="Set provider.kind")
-        return FileDocument(options.path, deadline)
+        return FileDocument(options.path, deadline, yaml)
     if options.path:
         raise OptionError(f"provider has both path and kind {kind}, so two places", mend="Name one of them")
     from .document_cluster import ConfigMapDocument, FeatureFlagDocument
 
-    return (ConfigMapDocument if kind == CONFIG_MAP else FeatureFlagDocument)(options, deadline)
+    if kind == CONFIG_MAP:
+        return ConfigMapDocument(options, deadline, yaml)
+    return FeatureFlagDocument(options, deadline)
 
 
 def altered(
@@ -102,18 +109,18 @@ class FileDocument:
     rename: mount its folder.
     """
 
-    def __init__(self, path: str, deadline: Deadline) -> None:
+    def __init__(self, path: str, deadline: Deadline, yaml: str = YAML) -> None:
         path = os.path.expanduser(path)
         if not os.path.isabs(path):
             named = f"provider.path {path!r} is not an absolute path" if path else "provider has no path"
             raise OptionError(named, mend="Set provider.path to the file of flags, on the controller")
         self.name = f"file {path}"
-        self._path, self._deadline = path, deadline
+        self._path, self._deadline, self._yaml = path, deadline, yaml
 
     def read(self) -> Tuple[Flags, str]:
         with self._opened(os.O_RDONLY) as handle:
             text = self._text(handle)
-        return parsed(text, self.name), _revision(text)
+        return parsed(text, self.name, form_of(self._path, text, self._yaml)), _revision(text)
 
     def write(self, document: Mapping[str, Any], revision: str) -> None:
         with self._opened(os.O_RDWR) as handle:
@@ -124,7 +131,8 @@ class FileDocument:
             text = self._text(handle)
             if _revision(text) != revision:
                 raise Moved(f"{self.name} was changed since it was read")
-            _replace(real, edited(text, document, self.name), os.fstat(handle))
+            new = edited(text, document, self.name, form_of(self._path, text, self._yaml))
+            _replace(real, new, os.fstat(handle))
 
     def close(self) -> None:
         """There is nothing to let go of."""

@@ -15,7 +15,7 @@ from .._errors import OptionError, PlaceError
 from .document import Flags, Moved
 from .http import segment
 from .model import Deadline, FlagError, Options
-from .texts import KEPT, MAX_BYTES, edited, parsed
+from .texts import KEPT, MAX_BYTES, YAML, edited, form_of, parsed
 
 GROUP = "core.openfeature.dev/v1beta1"
 
@@ -84,9 +84,9 @@ class ConfigMapDocument(_Object):
 
     kind = "ConfigMap"
 
-    def __init__(self, options: Options, deadline: Deadline) -> None:
+    def __init__(self, options: Options, deadline: Deadline, yaml: str = YAML) -> None:
         super().__init__(options, deadline)
-        self._text = ""
+        self._text, self._yaml = "", yaml
 
     def read(self) -> Tuple[Flags, str]:
         found = self._read()
@@ -95,11 +95,12 @@ class ConfigMapDocument(_Object):
         if found.get("immutable"):
             raise FlagError(f"{self.name} is immutable", mend="Keep flags in one that can be changed")
         self._text = str(data[key])
-        return parsed(self._text, self._about(key)), str(found["metadata"]["resourceVersion"])
+        flags = parsed(self._text, self._about(key), form_of(key, self._text, self._yaml))
+        return flags, str(found["metadata"]["resourceVersion"])
 
     def write(self, document: Mapping[str, Any], revision: str) -> None:
         key = self._options.key
-        text = edited(self._text, document, self._about(key))
+        text = edited(self._text, document, self._about(key), form_of(key, self._text, self._yaml))
         if len(text.encode()) > MAX_BYTES:
             raise FlagError(f"{self._about(key)} would be larger than {MAX_BYTES // 2**20} MiB")
         pointer = key.replace("~", "~0").replace("/", "~1")

@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: selfheal.delivery contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The text of a document of flags, read strictly and changed in one spot: JSON.
+"""The text of a document of flags, read strictly and changed in one spot: JSON, or YAML.
 
 A change replaces the smallest value that differs, and leaves every other byte as it was: other flags, their order, how
-numbers are written, indentation. The result is read again before it is given away, so that it says what was wished.
+numbers are written, indentation, comments. The result is read again before it is given away, so that it says what was
+wished, and says nothing less.
 """
 
 from __future__ import annotations
@@ -12,10 +13,15 @@ import json
 import re
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
+from . import yaml_text
 from .model import FlagError
 
 MAX_BYTES = 4 * 1024 * 1024
 KEPT = "selfheal.delivery/kept"  # our key in a flag's metadata: what has to come back when it is turned on
+
+JSON = "JSON"
+YAML = "YAML"  # as PyYAML reads it
+CORE_YAML = "YAML, core"  # as Go reads it: `on` is a text
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _INDENTED = re.compile(r"^([ \t]+)\S", re.MULTILINE)
@@ -36,8 +42,52 @@ def same(one: object, other: object) -> bool:
     return one == other
 
 
-def parsed(text: str, name: str) -> Dict[str, Any]:
+def form_of(file_name: str, text: str, yaml: str = YAML) -> str:
+    """How a document is written: by its name's end, or where that says nothing, by how it begins."""
+    end = file_name.rpartition(".")[2].lower()
+    if end in ("yaml", "yml"):
+        return yaml
+    return JSON if end == "json" or text.lstrip()[:1] in ("{", "") else yaml
+
+
+def parsed(text: str, name: str, form: str = JSON) -> Dict[str, Any]:
     """The object that `text` holds; Unreadable, with `name` and where it breaks, when it holds none."""
+    if form == JSON:
+        return _parsed_json(text, name)
+    try:
+        return yaml_text.read(text, core=form == CORE_YAML)
+    except yaml_text.Broken as error:
+        raise Unreadable(f"{name} {error}") from None
+    except ImportError:
+        raise Unreadable(f"{name} is YAML, and this Python has no PyYAML", mend="Install PyYAML") from None
+
+
+def edited(text: str, wanted: Mapping[str, Any], name: str, form: str = JSON) -> str:
+    """`text` so that it holds `wanted`, changed only where it has to be; FlagError where that cannot be."""
+    old = parsed(text, name, form)
+    if form == JSON:
+        new = _edited_json(text, old, wanted)
+    else:
+        new = yaml_text.change(text, old, wanted, _on_one_line)
+        if yaml_text.comments(new) != yaml_text.comments(text):
+            raise FlagError(f"{name} would lose comments by this change", mend="Change it by hand, or move them")
+    if not _holds(new, wanted, name, form):
+        raise FlagError(f"{name} cannot be changed in its one spot", mend="Change it by hand")
+    return new
+
+
+def _holds(text: str, wanted: Mapping[str, Any], name: str, form: str) -> bool:
+    try:
+        return same(parsed(text, name, form), wanted)
+    except Unreadable:
+        return False
+
+
+def _on_one_line(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _parsed_json(text: str, name: str) -> Dict[str, Any]:
     try:
         found = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
     except json.JSONDecodeError as error:
@@ -51,16 +101,12 @@ def parsed(text: str, name: str) -> Dict[str, Any]:
     return found
 
 
-def edited(text: str, wanted: Mapping[str, Any], name: str) -> str:
-    """`text` so that it holds `wanted`, changed only where it has to be."""
-    path, value = _difference(parsed(text, name), wanted)
+def _edited_json(text: str, old: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    path, value = _difference(old, wanted)
     start, end = _span(text, path)
     line = text[text.rfind("\n", 0, start) + 1 : start]
     margin = line[: len(line) - len(line.lstrip(" \t"))]
-    new = text[:start] + _dumped(value, text, text[start:end], margin) + text[end:]
-    if not same(parsed(new, name), wanted):
-        raise FlagError(f"{name} cannot be changed in its one spot", mend="Change it by hand")
-    return new
+    return text[:start] + _dumped(value, text, text[start:end], margin) + text[end:]
 
 
 def _once(pairs: Sequence[Tuple[str, Any]]) -> Dict[str, Any]:
