@@ -83,7 +83,7 @@ bench: $(TREE)  ## every bench in turn (make bench-judge: one of them); each wri
 bench-%: $(TREE)
 	@$(call in,2.19) python tests/tools/bench.py $*
 
-bench bench-eda bench-kubernetes bench-guard: tools
+bench bench-eda bench-flags bench-kubernetes bench-guard: tools
 
 lock:  ## resolve the requirements anew (make lock ONLY=2.20: of one environment)
 	@$(TOOLS)/lock.py $(ONLY)
