@@ -20,7 +20,7 @@ import threading
 import time
 import uuid
 from contextlib import contextmanager
-from typing import Callable, Iterator, Optional, TypeVar
+from typing import Callable, Iterator, List, Optional, TypeVar
 
 from .._errors import OptionError, StoreError
 from . import postgresql_failures
@@ -111,11 +111,6 @@ class PostgresqlStore:
         self._path = f'pg_catalog, "{schema}", pg_temp'
         key = int.from_bytes(hashlib.sha256(f"selfheal.delivery {schema}".encode()).digest()[:8], "big", signed=True)
         self._lock: Statement = (f"SELECT pg_advisory_xact_lock({key})", ())
-        self._head: Statement = (
-            f'SELECT version, extract(epoch FROM clock_timestamp()), seq, hash FROM "{schema}".layout'
-            " LEFT JOIN (SELECT seq, hash FROM entry ORDER BY seq DESC LIMIT 1) AS newest ON true",
-            (),
-        )
         self._writer, self._number = uuid.uuid4().hex, 0
         self._notes: Known = {}
         self._wire: Optional[Wire] = None
@@ -143,8 +138,8 @@ class PostgresqlStore:
     def _changed(self, work: Callable[[PostgresqlRows], T]) -> T:
         wire = self._connected()
         # READ COMMITTED: what is read after the lock is what the last holder left
-        begin = [("BEGIN ISOLATION LEVEL READ COMMITTED", ()), self._lock, self._head]
-        rows = PostgresqlRows(wire, self.where, begin, self._notes)
+        begin = [("BEGIN ISOLATION LEVEL READ COMMITTED", ()), self._lock]
+        rows = PostgresqlRows(wire, self.where, self._schema, begin, self._notes)
         with rolled_back(wire):
             result = work(rows)
             if rows.changed:
@@ -193,8 +188,8 @@ class PostgresqlStore:
 
     def _looked_at(self, work: Callable[[PostgresqlRows], T]) -> T:
         wire = self._connected()
-        begin = [("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", ()), self._head]
-        rows = PostgresqlRows(wire, self.where, begin, {})
+        begin: List[Statement] = [("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", ())]
+        rows = PostgresqlRows(wire, self.where, self._schema, begin, {})
         with rolled_back(wire):
             result = work(rows)
             if rows.changed:

@@ -2,16 +2,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The rows of one transaction in PostgreSQL, with as few round trips as there can be.
 
-A round trip takes longer than the statement in it. So writes wait for the next read or the end, rows for the same table
-go in one statement, and with the first question goes everything that is expected to be asked after it.
+A round trip takes longer than the statement in it, and a statement longer than a row of it. So one statement asks
+everything that is expected to be asked, when the transaction begins; writes wait for the next read or the end, and then
+those of different tables go as one statement.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from .._errors import StoreError
@@ -37,11 +39,37 @@ _UNFINISHED_OF = f"{_ROLLOUT} WHERE service = $1 AND {IS_UNFINISHED}"
 _SEEN = "SELECT what FROM seen WHERE service = $1 AND trigger = $2"
 _NOTE = "SELECT key, value FROM note WHERE key = $1"
 _TOGETHER = 8  # rows in one INSERT, at most
+_MARK = re.compile(r"\$(\d+)")
 
 # rows that are asked for by text keys alone: their table, the statement, and the keys
 Question = Tuple[str, str, Tuple[str, ...]]
 # notes by key, as they were read or written last: while its text is the same, one need not be read again
 Known = Dict[str, Tuple[str, Mapping[str, object]]]
+
+
+class Expected(NamedTuple):
+    service: str = ""
+    trigger: str = ""
+    notes: Tuple[str, ...] = ()
+
+
+@lru_cache(maxsize=64)
+def _opening(schema: str, notes: Optional[int]) -> str:
+    """The layout's version, the server's time, and the newest entry's seq and hash; one row for each version.
+
+    With a number of `notes` in each row also what is `Expected`: $1 is the service, $2 the trigger, then come the keys.
+    """
+    newest = "LEFT JOIN (SELECT seq, hash FROM entry ORDER BY seq DESC LIMIT 1) AS newest ON true"
+    head, source = "version, extract(epoch FROM clock_timestamp()), seq, hash", f'FROM "{schema}".layout {newest}'
+    if notes is None:
+        return f"SELECT {head} {source}"
+    asked = [
+        "holder, token, expires",
+        f"EXISTS (SELECT FROM rollout WHERE service = $1 AND {IS_UNFINISHED})",
+        "(SELECT what FROM seen WHERE service = $1 AND trigger = $2)",
+        *(f"(SELECT value FROM note WHERE key = ${number + 3})" for number in range(notes)),
+    ]
+    return f"SELECT {head}, {', '.join(asked)} {source} LEFT JOIN lease ON service = $1"
 
 
 class Insert(NamedTuple):
@@ -59,6 +87,35 @@ class Insert(NamedTuple):
         return f"{self.into} VALUES {marks} {self.then}", [value for row in self.rows for value in row]
 
 
+def _merged(writes: Sequence[Tuple[str, Statement]]) -> List[Statement]:
+    """Statements with their tables, as fewer: one does not see what another in it writes, and need not."""
+    merged: List[Statement] = []
+    group: Dict[str, Statement] = {}
+    for table, statement in [*writes, ("", ("", ()))]:
+        if group and (table in group or not table):
+            sql = _together(tuple((one, len(values)) for one, values in group.values()))
+            merged.append((sql, [value for _sql, values in group.values() for value in values]))
+            group = {}
+        group[table] = statement
+    return merged
+
+
+def _moved(by: int, mark: "re.Match[str]") -> str:
+    return f"${int(mark[1]) + by}"
+
+
+@lru_cache(maxsize=256)
+def _together(statements: Tuple[Tuple[str, int], ...]) -> str:
+    """One statement of several, each with how many values it has."""
+    parts: List[str] = []
+    before = 0
+    for sql, count in statements:
+        parts.append(_MARK.sub(partial(_moved, before), sql))
+        before += count
+    first = ", ".join(f"part{number} AS ({part})" for number, part in enumerate(parts[:-1]))
+    return f"WITH {first} {parts[-1]}" if first else parts[-1]
+
+
 @lru_cache(maxsize=64)
 def _marks(rows: int, columns: int) -> str:
     """($1, $2), ($3, $4): where the values go."""
@@ -67,19 +124,20 @@ def _marks(rows: int, columns: int) -> str:
 
 
 class PostgresqlRows:
-    """The `Rows` of one transaction, which the statements in `begin` begin; the last of them is `head`'s.
+    """The `Rows` of one transaction, which the statements in `begin` begin.
 
     Nothing goes out before something is asked for.
     """
 
-    def __init__(self, wire: Wire, where: str, begin: Sequence[Statement], notes: Known) -> None:
+    def __init__(self, wire: Wire, where: str, schema: str, begin: Sequence[Statement], notes: Known) -> None:
         self._wire = wire
         self._where = where
+        self._schema = schema
         self._begin = list(begin)
         self._notes = notes
-        self._expected: List[Question] = []
+        self._expected: Optional[Expected] = None
         self._known: Dict[str, Dict[Question, List[Row]]] = {}
-        self._later: List[Union[Insert, Statement]] = []
+        self._later: List[Tuple[str, Union[Insert, Statement]]] = []
         self._newest: Optional[Tuple[int, str]] = None
         self._ahead = 0.0  # of the server's clock before our monotonic one
         self.changed = False
@@ -91,77 +149,84 @@ class PostgresqlRows:
     def begin(self) -> None:
         """Begin the transaction, unless it has begun; StoreError for a layout of another version."""
         if self._begin:
-            self._learn([])
+            self._exchange([])
 
     def taken(self) -> List[Statement]:
         """What has not gone out yet; from now on it counts as gone."""
         later, self._later = self._later, []
-        return [one.statement() if isinstance(one, Insert) else one for one in later]
+        return _merged([(table, one.statement() if isinstance(one, Insert) else one) for table, one in later])
 
     def put(self, table: str, sql: str, *values: Value) -> None:
-        self._later.append((sql, [encoded(value) for value in values]))
-        self._known.pop(table, None)
-        self.changed = True
+        self._later.append((table, (sql, [encoded(value) for value in values])))
+        self._written(table)
 
     def _insert(self, table: str, into: str, *values: Value, then: str = "") -> None:
-        row, last = [encoded(value) for value in values], self._later[-1] if self._later else None
+        row = [encoded(value) for value in values]
+        last = next((one for other, one in reversed(self._later) if other == table), None)
         if isinstance(last, Insert) and last.takes(into, row):
             last.rows.append(row)
         else:
-            self._later.append(Insert(into, then, [row]))
-        self._known.pop(table, None)
-        self.changed = True
+            self._later.append((table, Insert(into, then, [row])))
+        self._written(table)
 
     def _put_at_once(self, table: str, sql: str, *values: Value) -> Answer:
-        self.put(table, sql, *values)
-        return self._exchange([])[-1]
+        self._written(table)
+        return self._exchange([(sql, [encoded(value) for value in values])])[-1]
+
+    def _written(self, table: str) -> None:
+        self._known.pop(table, None)
+        self.changed = True
 
     def _ask(self, sql: str, *values: Value) -> List[Row]:
         return self._exchange([(sql, [encoded(value) for value in values])])[-1].rows
 
     def expect(self, service: str, trigger: str, notes: Sequence[str]) -> None:
-        if self.begun:
-            return
-        self._expected = [("lease", _LEASE_OF, (service,)), ("rollout", _UNFINISHED_OF, (service,))]
-        self._expected += [("seen", _SEEN, (service, trigger))] if trigger else []
-        self._expected += [("note", _NOTE, (key,)) for key in notes]
+        # what waits to be written would change the answers
+        if not self.begun and not self._later:
+            self._expected = Expected(service, trigger, tuple(notes))
 
     def _find(self, table: str, sql: str, *keys: str) -> List[Row]:
         """The rows for `keys`; known when they were asked for before and the table was not written to since."""
         question = table, sql, keys
+        if self._expected is not None and not self._later:
+            self.begin()
         if question not in self._known.get(table, ()):
-            self._learn([question])
+            rows = self._ask(sql, *keys)
+            self._known.setdefault(table, {})[question] = rows
         return self._known[table][question]
-
-    def _learn(self, questions: Sequence[Question]) -> None:
-        """Ask them, and with the first what is expected."""
-        expected, self._expected = self._expected, []
-        asked = [*questions, *(question for question in expected if question not in questions)]
-        notes = [question for question in asked if question[1] == _NOTE]
-        others = [question for question in asked if question[1] != _NOTE]
-        statements: List[Statement] = [(sql, [encoded(key) for key in keys]) for _table, sql, keys in others]
-        if notes:
-            sql = f"SELECT key, value FROM note WHERE key IN {_marks(1, len(notes))}"
-            statements.append((sql, [encoded(keys[0]) for _table, _sql, keys in notes]))
-        answers = self._exchange(statements)[-len(statements) :]
-        for question, answer in zip(others, answers):
-            self._known.setdefault(question[0], {})[question] = answer.rows
-        for question in notes:
-            rows = [row for row in answers[-1].rows if row[0] == question[2][0]]
-            self._known.setdefault("note", {})[question] = rows
 
     def _exchange(self, statements: Sequence[Statement]) -> List[Answer]:
         """One round trip, with what waits to go out before `statements`."""
+        if not self._begin:
+            return self._wire.ask([*self.taken(), *statements])
         begin, self._begin = self._begin, []
-        answers = self._wire.ask([*begin, *self.taken(), *statements])
-        if begin:
-            head = answers[len(begin) - 1].rows
-            postgresql_failures.check_version(", ".join(row[0] for row in head), VERSION, self._where)
-            now, seq, newest = head[0][1:]
-            self._ahead = float(now) - time.monotonic()
-            if self._newest is None:
-                self._newest = int(seq or 0), newest or chain.GENESIS
+        expected, self._expected = None if self._later else self._expected, None
+        values = [encoded(value) for value in (*expected[:2], *expected.notes)] if expected is not None else []
+        opening = _opening(self._schema, len(expected.notes) if expected is not None else None)
+        answers = self._wire.ask([*begin, (opening, values), *self.taken(), *statements])
+        head = answers[len(begin)].rows
+        postgresql_failures.check_version(", ".join(row[0] for row in head), VERSION, self._where)
+        now, seq, newest = head[0][1:4]
+        self._ahead = float(now) - time.monotonic()
+        if self._newest is None:
+            self._newest = int(seq or 0), newest or chain.GENESIS
+        if expected is not None:
+            self._learn(expected, head[0][4:])
         return answers
+
+    def _learn(self, expected: Expected, row: Row) -> None:
+        holder, token, expires, unfinished, seen, *notes = row
+        service = expected.service
+        self._know("lease", _LEASE_OF, (service,), [(service, holder, token, expires)] if token else [])
+        if unfinished == "f":  # else it is asked for when somebody wants to know which
+            self._know("rollout", _UNFINISHED_OF, (service,), [])
+        if expected.trigger:
+            self._know("seen", _SEEN, (service, expected.trigger), [(seen,)] if seen else [])
+        for key, text in zip(expected.notes, notes):
+            self._know("note", _NOTE, (key,), [(key, text)] if text else [])
+
+    def _know(self, table: str, sql: str, keys: Tuple[str, ...], rows: List[Row]) -> None:
+        self._known.setdefault(table, {})[table, sql, keys] = rows
 
     # --- leases
 
