@@ -67,6 +67,7 @@ class Pen:
         self._newest: Optional[Tuple[int, str]] = None
         self._memories: Dict[str, Memory] = {}
         self._fleet: Optional[Fleet] = None
+        self._counters: Dict[str, Dict[str, Any]] = {}
         self._changed: Dict[str, Note] = {}
 
     def expect(self, service: str, trigger: str = "") -> None:
@@ -121,22 +122,24 @@ class Pen:
 
     def count(self, service: str, steps: Mapping[str, float], latest: Optional[Mapping[str, float]] = None) -> None:
         """Add `steps` to the service's counters, and set those in `latest`; they are not in the chain."""
-        key = _COUNTERS + service
-        counters = {**self._note(key), **(latest or {})}
+        counters = self._counters_of(service)
+        counters.update(latest or {})
         for name, step in steps.items():
             before = counters.get(name, 0)
             counters[name] = (before if isinstance(before, (int, float)) else 0) + step
-        self._changed[key] = counters
 
     def owe(self, ident: str, what: str, service: str, now: float) -> None:
         """Somebody has to be told: written here, so that a crash before that loses no page."""
-        counters = self._note(_COUNTERS + service)
+        counters = self._counters_of(service)
         others = [one for one in _owed(counters) if one[0] != ident]
-        self._changed[_COUNTERS + service] = {**counters, _OWED: [*others, [ident, what, now]][-_OWED_KEPT:]}
+        counters[_OWED] = [*others, [ident, what, now]][-_OWED_KEPT:]
 
-    def _note(self, key: str) -> Note:
-        """As this transaction left it."""
-        return self._changed.get(key) or self.rows.note(key)
+    def _counters_of(self, service: str) -> Dict[str, Any]:
+        """The service's counters, to be changed: they are written at the end."""
+        if service not in self._counters:
+            key = _COUNTERS + service
+            self._counters[service] = self._changed[key] = dict(self.rows.note(key))
+        return self._counters[service]
 
     def keep(self, key: str, value: Note) -> None:
         self._changed[key] = value
@@ -532,8 +535,8 @@ def _bounded(body: Note) -> Note:
 
 
 def _view(pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Optional[Clock]) -> View:
-    rows = pen.rows
-    pen.expect(request.service, _seen_key(request))
+    rows, key = pen.rows, _seen_key(request)
+    pen.expect(request.service, key)
     lease = rows.lease(request.service)
     seen = rows.note(WATCHDOG).get("at") if policy.watchdog is not None else None
     return View(
@@ -541,7 +544,7 @@ def _view(pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Op
         fleet=pen.fleet(),
         lease=lease if lease is not None and rules.in_force(lease, now) else None,
         unfinished=_first(rows.unfinished(request.service)),
-        seen=rows.seen(request.service, _seen_key(request)),
+        seen=rows.seen(request.service, key),
         watchdog_at=float(seen) if isinstance(seen, (int, float)) else None,
         drift=_drift(pen, policy, now, clock),
         escalates=bool(request.after) and _escalates(pen.rows, request, now),
@@ -626,9 +629,10 @@ def _counted(decision: Decision) -> Dict[str, float]:
 
 def _recorded(request: Request, decision: Decision) -> Dict[str, object]:
     """The decision's entry: with what was asked, and what was known."""
-    situation = request.situation
+    situation, told = request.situation, decision.as_dict()
+    del told["service"]  # it is the entry's own
     return {
-        **{name: fact for name, fact in decision.as_dict().items() if name != "service"},
+        **told,
         "trigger": shortened(request.trigger.id),
         "condition": shortened(request.trigger.condition),
         "approved": request.approved,

@@ -15,7 +15,7 @@ import math
 import re
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple
 
 from .._errors import OptionError
 from .model import OPEN, RETENTION, ROLLOUT, STATE, Entry, Rollout
@@ -38,8 +38,18 @@ def canonical(value: object) -> str:
     return written(_plain(value, ()))
 
 
-# one encoder for all: making one costs as much as a text; it need not look for circles where `_plain` found none
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False).encode
+def _encoder() -> Callable[[object], str]:
+    """One for all: making one costs as much as a text; it need not look for circles where `_plain` found none."""
+    usual = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False)
+    # what `usual.encode` makes anew for each text, where this Python has it
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return usual.encode
+    parts = make(None, usual.default, json.encoder.encode_basestring_ascii, None, ":", ",", True, False, False)
+    return lambda value: "".join(parts(value, 0))
+
+
+_encode = _encoder()
 
 
 def written(value: object) -> str:
@@ -67,12 +77,14 @@ def _members(value: Mapping[Any, object], where: _Where) -> Dict[str, object]:
     for key, member in value.items():
         if not isinstance(key, str):
             raise OptionError(f"The ledger cannot keep {_named(where)}: its key {key!r} is not a string")
-        if not isinstance(member, str):
-            plain[key] = _plain(member, (where, key))
-        elif member and _is_secret(key):
-            plain[key] = MASK
-        else:
-            plain[key] = _USERINFO.sub(MASK, member) if "://" in member else member
+        if isinstance(member, str):
+            if member and _is_secret(key):
+                member = MASK
+            elif "://" in member:
+                member = _USERINFO.sub(MASK, member)
+        elif member is not None and type(member) is not bool:
+            member = _plain(member, (where, key))
+        plain[key] = member
     return plain
 
 

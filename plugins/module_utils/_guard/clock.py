@@ -29,7 +29,8 @@ def watch(
     have passed. Without a `clock` nothing is kept, and it is wrong for as long as it is seen to be.
     """
     gaps = [now - store_time if store_time is not None else 0.0]
-    gaps.append(min(now - newest_at, 0.0) if newest_at is not None else 0.0)
+    if newest_at is not None and now < newest_at:
+        gaps.append(now - newest_at)
     if clock is None:
         return note, _worst(gaps, tolerance)
     before = _numbers(note) if note.get("boot") == clock.boot else {}
@@ -45,8 +46,8 @@ def watch(
 
 
 def _worst(gaps: Sequence[float], tolerance: float) -> float:
-    worst = max(gaps, key=abs)
-    return worst if abs(worst) > tolerance else 0.0
+    wrong = [gap for gap in gaps if gap > tolerance or gap < -tolerance]
+    return max(wrong, key=abs) if wrong else 0.0
 
 
 def _numbers(note: Mapping[str, object]) -> Dict[str, float]:

@@ -9,7 +9,7 @@ forgotten, the rest says "not yet" rather than "go on". Times are epoch seconds,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from hashlib import sha256
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
@@ -204,6 +204,13 @@ class Fleet:
         return _Reader("all services", kept).read(_fleet)
 
 
+def altered(one: T, **changes: object) -> T:
+    """As `dataclasses.replace`, at half its cost: this is done with every decision."""
+    after: T = object.__new__(type(one))
+    vars(after).update(vars(one), **changes)
+    return after
+
+
 def _written(one: object) -> Optional[Dict[str, object]]:
     # not `asdict`: it copies everything, and this is done with every decision
     return dict(vars(one)) if one is not None else None
@@ -233,7 +240,7 @@ def _triggered(memory: Memory, entry: Entry) -> Memory:
         return memory
     level = _number(entry, "level")
     after = _signal(memory.condition(name), _text(entry, "id"), _active(entry), level, entry.at)
-    return replace(memory, conditions=_with_condition(memory.conditions, name, after))
+    return altered(memory, conditions=_with_condition(memory.conditions, name, after))
 
 
 def _signal(condition: Condition, incident: str, active: bool, level: Optional[float], at: float) -> Condition:
@@ -286,16 +293,16 @@ def _decided(memory: Memory, entry: Entry) -> Memory:
         return _recommended(memory, entry, action, until)
     if verdict == DENIED and entry.body.get("reason") == BREAKER_OPEN and action == ROLLBACK and until is None:
         # without an end it was refused as one step back too many, not because the breaker was open already
-        return memory if memory.tripped_at is not None else replace(memory, tripped_at=entry.at)
+        return memory if memory.tripped_at is not None else altered(memory, tripped_at=entry.at)
     if verdict == ALLOWED and action == UNDO:
-        return replace(memory, acted_at=entry.at)
+        return altered(memory, acted_at=entry.at)
     return _allowed(memory, entry, action) if verdict == ALLOWED else memory
 
 
 def _recommended(memory: Memory, entry: Entry, action: str, until: float) -> Memory:
     one = Recommendation(action, _text(entry, "release"), _text(entry, "target"), until, _text(entry, "condition"))
     known = _newest(memory.recommendations, _text(entry, "id"), one, RECOMMENDATIONS_KEPT, lambda one: one.until)
-    return replace(memory, recommendations=known)
+    return altered(memory, recommendations=known)
 
 
 def _newest(kept: Mapping[str, T], name: str, value: T, limit: int, age: Callable[[T], Any]) -> Dict[str, T]:
@@ -315,17 +322,17 @@ def _allowed(memory: Memory, entry: Entry, action: str) -> Memory:
     recommendation = memory.recommendations.get(approved)
     if recommendation is not None:
         conditions.append(recommendation.condition)
-        used = {**memory.recommendations, approved: replace(recommendation, used=True)}
-        memory = replace(memory, recommendations=used)
+        used = {**memory.recommendations, approved: altered(recommendation, used=True)}
+        memory = altered(memory, recommendations=used)
     if action not in HEALING:
         return memory
     actions = (*memory.actions, entry.at)[-ACTIONS_KEPT:]
-    memory = replace(memory, actions=actions, acted_at=entry.at)
+    memory = altered(memory, actions=actions, acted_at=entry.at)
     for name in conditions:
         if name.split(":", 1)[0] in LASTING:
             before = memory.condition(name)
-            disarmed = replace(before, disarmed_at=entry.at, levels=before.levels[-1:])
-            memory = replace(memory, conditions=_with_condition(memory.conditions, name, disarmed))
+            disarmed = altered(before, disarmed_at=entry.at, levels=before.levels[-1:])
+            memory = altered(memory, conditions=_with_condition(memory.conditions, name, disarmed))
     return memory
 
 
@@ -334,11 +341,11 @@ def _approved(memory: Memory, entry: Entry) -> Memory:
     known = memory.recommendations.get(name)
     if known is None:
         return memory
-    return replace(memory, recommendations={**memory.recommendations, name: replace(known, approved_by=entry.actor)})
+    return altered(memory, recommendations={**memory.recommendations, name: altered(known, approved_by=entry.actor)})
 
 
 def _paused(memory: Memory, entry: Entry) -> Memory:
-    return replace(memory, pause=_pause(entry)) if entry.service else memory
+    return altered(memory, pause=_pause(entry)) if entry.service else memory
 
 
 def _pause(entry: Entry) -> Optional[Pause]:
@@ -351,7 +358,7 @@ def _opened(memory: Memory, entry: Entry) -> Memory:
     intent, kind = entry.body.get("intent"), _text(entry, "kind")
     if isinstance(intent, Mapping) and kind == "action" and intent.get("action") == ROLLBACK:
         kind = ROLLBACK
-    return replace(memory, running=Running(_text(entry, "rollout"), kind, entry.at))
+    return altered(memory, running=Running(_text(entry, "rollout"), kind, entry.at))
 
 
 def _went_on(memory: Memory, entry: Entry) -> Memory:
@@ -363,15 +370,15 @@ def _went_on(memory: Memory, entry: Entry) -> Memory:
     elif state == DONE:
         memory = _deployed(memory, entry, running)
     else:
-        memory = replace(memory, acted_at=entry.at)
-    return memory if state == UNRESOLVED else replace(memory, running=None)
+        memory = altered(memory, acted_at=entry.at)
+    return memory if state == UNRESOLVED else altered(memory, running=None)
 
 
 def _deployed(memory: Memory, entry: Entry, running: Running) -> Memory:
     """A release passed: the breaker closes, and what alarms from now on begins anew, and may be acted on."""
     fresh = {name: _fresh(one, entry.at) for name, one in memory.conditions.items()}
-    closed = replace(memory, failures=0, failed_at=None, tripped_at=None, steps_back=0, conditions=fresh)
-    return replace(closed, changed_from=running.opened_at, changed_at=entry.at)
+    closed = altered(memory, failures=0, failed_at=None, tripped_at=None, steps_back=0, conditions=fresh)
+    return altered(closed, changed_from=running.opened_at, changed_at=entry.at)
 
 
 def _fresh(condition: Condition, at: float) -> Condition:
@@ -387,15 +394,15 @@ def _healed(memory: Memory, entry: Entry, running: Running, state: str) -> Memor
     verified = told.get("verified")
     verdict = verified.get("verdict") if isinstance(verified, Mapping) else None
     failed = state in (UNDONE, UNRESOLVED) or told.get("ok") is False or verdict == NOT_RECOVERED
-    memory = replace(memory, acted_at=entry.at)
+    memory = altered(memory, acted_at=entry.at)
     if running.kind == ROLLBACK and state != UNDONE and not running.counted:
-        memory = replace(memory, steps_back=memory.steps_back + 1, changed_from=running.opened_at, changed_at=entry.at)
+        memory = altered(memory, steps_back=memory.steps_back + 1, changed_from=running.opened_at, changed_at=entry.at)
     if failed:
         again = 0 if running.counted else 1
-        counted = replace(running, counted=True)
-        return replace(memory, failures=memory.failures + again, failed_at=entry.at, running=counted)
+        counted = altered(running, counted=True)
+        return altered(memory, failures=memory.failures + again, failed_at=entry.at, running=counted)
     if verdict == RECOVERED or (running.kind == "action" and told.get("ok") is True and verdict is None):
-        return replace(memory, failures=0, failed_at=None, tripped_at=None)
+        return altered(memory, failures=0, failed_at=None, tripped_at=None)
     return memory
 
 
@@ -415,12 +422,12 @@ _FOLDS: Mapping[str, Callable[[Memory, Entry], Memory]] = {
 def fold_fleet(fleet: Fleet, entry: Entry) -> Fleet:
     """`fleet` after one more entry of whatever service."""
     if entry.kind == PAUSE and not entry.service:
-        return replace(fleet, pause=_pause(entry))
+        return altered(fleet, pause=_pause(entry))
     if entry.kind == DECISION and entry.body.get("verdict") == ALLOWED and entry.body.get("action") in HEALING:
-        return replace(fleet, acted=_newest(fleet.acted, entry.service, entry.at, SERVICES_KEPT, float))
+        return altered(fleet, acted=_newest(fleet.acted, entry.service, entry.at, SERVICES_KEPT, float))
     if entry.kind == DECISION and entry.body.get("storm") is True and entry.body.get("page") is True:
         here = environment_of(entry.service)
-        return replace(fleet, storms=_newest(fleet.storms, here, entry.at, SERVICES_KEPT, float))
+        return altered(fleet, storms=_newest(fleet.storms, here, entry.at, SERVICES_KEPT, float))
     if entry.kind == TRIGGER and entry.body.get("kind") in LASTING:
         return _alarmed(fleet, entry)
     return fleet
@@ -436,10 +443,10 @@ def _alarmed(fleet: Fleet, entry: Entry) -> Fleet:
     else:
         now = {other: at for other, at in mine.items() if other != name}
     if now:
-        return replace(
+        return altered(
             fleet, alarming=_newest(fleet.alarming, service, now, SERVICES_KEPT, lambda one: max(one.values()))
         )
-    return replace(fleet, alarming={other: one for other, one in fleet.alarming.items() if other != service})
+    return altered(fleet, alarming={other: one for other, one in fleet.alarming.items() if other != service})
 
 
 # --- entries, which a newer version may have written otherwise

@@ -27,7 +27,8 @@ from .store import Rows, T
 
 MEMORY = ":memory:"
 VERSION = 2
-_CHECKPOINT = 4000  # pages (16 MiB): the fewer checkpoints, the fewer times a page that many decisions wrote is copied
+# pages (4 MiB) of the log before it is begun anew: a commit that makes the file longer waits longer for the disk
+_CHECKPOINT = 1000
 _BUSY = 0.002  # seconds that SQLite waits by itself for a lock
 _PAUSE = 0.004  # and the longest that we do before we ask it again
 _IS_UNFINISHED = f"state IN {UNFINISHED!r}"
