@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator
 
 import pytest
+from guard_play import results
 from unleash import ENVIRONMENT, Unleash
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import DeliveryError, OptionError
@@ -189,6 +190,37 @@ def test_rules_of_its_own_need_somebody_to_evaluate_for(unleash_server: Unleash)
     # off holds for everybody, whatever the rules are
     result = turned(unleash_server, flag)
     assert (result["status"], result["served"]["value"], result["served"]["percentage"]) == ("effective", False, 0)
+
+
+def test_in_a_play(unleash_server: Unleash, tmp_path: Path, ansible_env: Dict[str, str]) -> None:
+    flag, gone = unleash_server.create("played"), unleash_server.create("played-out")
+    unleash_server.switch(flag, "on")
+    unleash_server.ask("DELETE", f"projects/default/features/{gone}")
+    for name, token in (("token", unleash_server.admin), ("client", unleash_server.client)):
+        (tmp_path / name).write_text(f"{token}\n")
+    files = {"token_file": str(tmp_path / "token"), "client_token_file": str(tmp_path / "client")}
+    here = {"provider": {"type": "unleash", "url": unleash_server.url, **files}, "environment": ENVIRONMENT}
+    off = {"service": "production/shop", **here, "flag": flag, "state": "off", "deadline": 10}
+    served = f"{{{{ lookup('selfheal.delivery.feature_flag', '{flag}', **here) }}}}"
+    first, again, archived, known, looked = results(
+        [
+            {"selfheal.delivery.feature_flag": off, "diff": True},
+            {"selfheal.delivery.feature_flag": off},
+            {"selfheal.delivery.feature_flag": {**off, "flag": gone}},
+            {"selfheal.delivery.feature_flag_info": {**here, "flag": flag}},
+            {"ansible.builtin.debug": {"msg": served}, "vars": {"here": here}},
+        ],
+        ansible_env,
+        tmp_path,
+    )
+    assert (first["changed"], first["status"], again["changed"], again["status"]) == (
+        True,
+        "effective",
+        False,
+        "effective",
+    )
+    assert archived["failed"] and "is archived" in archived["msg"]
+    assert (known["state"]["on"], known["served"]["value"], looked["msg"]) == (False, False, False)
 
 
 # --- what stops it
