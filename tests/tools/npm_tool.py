@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 from typing import List
 
+import packages
 from environment import ROOT, cache
-from packages import install
 
 INSTALLED = ("unleash",)
 OLDEST = (8,)  # of npm: older ones do not know the lock's format
@@ -69,7 +69,7 @@ def find_npm(wanted_by: str) -> str:
     """npm, installed when it is missing and the machine's package manager may."""
     why = _unfit()
     if why:
-        install("npm")
+        packages.install("npm")
         why = _unfit()
     if why:
         raise NoPackage(f"{wanted_by} cannot be installed: {why}: install npm {OLDEST[0]} or newer (of Node.js).")
