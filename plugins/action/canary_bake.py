@@ -124,6 +124,13 @@ class ActionModule(ControllerAction):
                 judged = [pod for arm in crowd.cast() for pod in arm]
                 takers, pasts = self._crowd_sources(policy, crowd, stack, task_vars, past)
                 hands = replace(hands, takers=takers, pasts=pasts, cast=crowd.cast)
+            elif policy.by_sides:
+                from ansible_collections.selfheal.delivery.plugins.plugin_utils import _flag_place as flags
+
+                arms = flags.arms(policy, places[0], plain(options["step"]))
+                targets, judged = flags.sides(policy, places[0]), list(arms[0])
+                takers, pasts = self._sources(asked(policy, targets), stack, task_vars, past)
+                hands = replace(hands, takers=takers, pasts=pasts, cast=lambda: arms)
             else:
                 targets = targets_of(options["service"], options["group"], places, task_vars)
                 takers, pasts = self._sources(asked(policy, targets), stack, task_vars, past)
@@ -285,12 +292,13 @@ def _arms(hands: Hands, step: Mapping[str, Any]) -> Tuple[Tuple[str, ...], Tuple
 
 
 def _routed(policy: Policy, step: Mapping[str, Any]) -> float | None:
-    """The share of requests that routes give the canary, where every place has as many; pods alone share them evenly.
+    """The share of requests that routes, or a flag, give the canary, where every place has as many; pods alone share
+    them evenly.
 
     Where Argo makes a weight of whole pods it may be more, which is no mismatch.
     """
     options, shares = policy.plain.get("backend_options"), step.get("shares") or {}
-    routed = policy.backend == "argo_rollout" or (isinstance(options, Mapping) and options.get("route"))
+    routed = policy.backend in ("argo_rollout", "flag") or (isinstance(options, Mapping) and options.get("route"))
     if not routed or not shares or _switched(policy):
         return None
     places = [*step["canary"], *step["baseline"]]

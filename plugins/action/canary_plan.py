@@ -54,6 +54,7 @@ class ActionModule(ControllerAction):
         "states": {"type": "dict", "required": True},
         "resume": {"type": "dict", "default": {}},
         "retry_bad": {"type": "bool", "default": False},
+        "src": {"type": "str", "default": ""},
     }
 
     def act(self, options: Facts, task_vars: Facts) -> Facts:
@@ -65,6 +66,8 @@ class ActionModule(ControllerAction):
         policy = parse_policy(plain(options["policy"]), options["service"])
         _refuse_shared_pages(policy)
         states = {place: plain(options["states"].get(place) or {}) for place in places}
+        if policy.by_sides:
+            return self._sided(options, policy, places, states)
         planned = self._plan(options, policy, places, states)
         if policy.by_pods:
             targets = [target for place in places for target in pod_targets(place, states[place], len(places))]
@@ -73,6 +76,20 @@ class ActionModule(ControllerAction):
             targets = targets_of(options["service"], options["group"], places, task_vars)
         sizes = [_size(step, states, by_pods=policy.by_pods) for step in planned["steps"]]
         return {"changed": False, "targets": targets, "sizes": sizes, **planned}
+
+    def _sided(
+        self, options: Facts, policy: Policy, places: List[str], states: Mapping[str, Mapping[str, Any]]
+    ) -> Facts:
+        from ansible_collections.selfheal.delivery.plugins.plugin_utils import _flag_place as flags
+
+        flags.refuse_unlike(options, policy, places)
+        (place,) = places
+        known = {place: flags.vouched(states[place], options)}
+        planned = self._plan(options, policy, places, known)
+        measured = flags.measured(policy, place, known[place], planned["steps"])
+        if measured["share"] is not None:
+            flags.rehearse(self, policy, measured["share"] * 100)
+        return {"changed": False, **measured, **planned}
 
     def _plan(
         self, options: Facts, policy: Policy, places: List[str], states: Mapping[str, Mapping[str, Any]]
@@ -137,7 +154,7 @@ def _traffic(options: Facts, policy: Policy, states: Mapping[str, Mapping[str, A
     own = backend_options if isinstance(backend_options, Mapping) else {}
     strategy, kind = str(own.get("strategy") or "canary"), str(own.get("kind") or "Deployment")
     # only beside a Deployment can another one stand; a Rollout has no option kind
-    shared = policy.by_pods and strategy == "canary" and kind == "Deployment"
+    shared = policy.by_sides or (policy.by_pods and strategy == "canary" and kind == "Deployment")
     if given and not shared:
         how = f"strategy {strategy}" if strategy != "canary" else f"backend {policy.backend}"
         how = f"a {kind}" if policy.by_pods and kind != "Deployment" else how

@@ -112,7 +112,9 @@ def _place(state: Mapping[str, Any]) -> Optional[Place]:
     if not state or state.get("failed") or state.get("unreachable") or "releases" not in state:
         return None
     releases = tuple(Release.from_dict(one) for one in state.get("releases") or () if isinstance(one, Mapping))
-    return Place(str(state["current"]) if state.get("current") else None, releases)
+    # of a flag what some are served already, and nothing of one that is off
+    current = state.get("active", state.get("current"))
+    return Place(str(current) if current else None, releases)
 
 
 def _accused(states: Mapping[str, Optional[Place]], newest: str) -> str:

@@ -54,21 +54,30 @@ MODULES: Mapping[str, BackendModules] = {
         "git_release", "git_release_info", ("repository", "branch", "path", "key_file", "timeout"), named=True
     ),
 }
+FLAG = "flag"  # which is turned by another task of ours, that is told what a release's wishes are for a flag
 COLLECTION = "selfheal.delivery."
 # where the options of each backend's module are; only those of the one in use are loaded
-_ROOMS = {"deployment": "kube", "argo_rollout": "argo", "helm": "helm", "git": "git"}
+_ROOMS = {"deployment": "kube", "argo_rollout": "argo", "helm": "helm", "git": "git", FLAG: "flag"}
 _REQUESTS = ("deployment", "argo_rollout")  # what their modules do is a few requests, and no program is run
 PLACEHOLDER = "{release}"
 
 
 def changed(action: ActionBase, options: Facts, given: Facts, task_vars: Facts) -> Facts:
     """Change a place of this backend, as the task `action` wishes."""
+    if options["backend"] == FLAG:
+        from ansible_collections.selfheal.delivery.plugins.plugin_utils._flag_place import turned
+
+        return turned(action, _own(options), given, task_vars, share=options["share"])
     module, arguments = change_of(options["backend"], options, given)
     return _run(action, options["backend"], module, arguments, task_vars)
 
 
 def looked_at(action: ActionBase, options: Facts, task_vars: Facts) -> Facts:
     """What a place of this backend runs."""
+    if options["backend"] == FLAG:
+        from ansible_collections.selfheal.delivery.plugins.plugin_utils._flag_place import seen
+
+        return seen(action, _own(options), task_vars)
     module, arguments = info_of(options["backend"], options)
     return _run(action, options["backend"], module, arguments, task_vars)
 

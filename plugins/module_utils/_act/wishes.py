@@ -58,7 +58,7 @@ WISHES: Spec = {
     "token": {"type": "int", "no_log": False},
 }
 # how the roles name the backend of a policy; its own options travel as one mapping
-BACKENDS = ("releases", "deployment", "argo_rollout", "helm", "git")
+BACKENDS = ("releases", "deployment", "argo_rollout", "helm", "git", "flag")
 DISPATCH: Spec = {
     "backend": {"type": "str", "choices": list(BACKENDS), "default": BACKENDS[0]},
     "backend_options": {"type": "dict", "default": {}},

@@ -25,6 +25,8 @@ GATE_LINT: Spec = {
     "policy": {"type": "dict", "required": True},
     "places": {"type": "list", "elements": "str", "default": []},
     "canary": {"type": "list", "elements": "int", "default": []},
+    "share": {"type": "float"},
+    "later": {"type": "list", "elements": "str", "default": []},
     "probe": {"type": "bool", "default": True},
     "strict": {"type": "bool", "default": False},
 }
@@ -36,7 +38,8 @@ def gate_lint(params: Mapping[str, object]) -> Dict[str, object]:
     listed = params["canary"]
     sizes = [int(size) for size in listed] if isinstance(listed, list) and listed else [-(-len(places) // 4)]
     probes = _probes(policy, params) if params["probe"] else None
-    findings = lint(policy, places, sizes=sizes, probes=probes)
+    share, later = _share(params.get("share")), _names(params.get("later"))
+    findings = lint(policy, places, sizes=sizes, probes=probes, share=share, later=later)
     errors = [finding for finding in findings if finding.level == ERROR or params["strict"]]
     return {
         "changed": False,
@@ -44,13 +47,26 @@ def gate_lint(params: Mapping[str, object]) -> Dict[str, object]:
         "msg": " ".join(str(finding) for finding in findings) or "no findings",
         "findings": [finding.as_dict() for finding in findings],
         "errors": sum(finding.level == ERROR for finding in findings),
-        "detection": _detection(policy, probes, len(places), min(sizes, default=0)),
+        "detection": _detection(policy, probes, len(places), min(sizes, default=0), share),
     }
 
 
+def _share(given: object) -> Optional[float]:
+    if given is None:
+        return None
+    share = float(given) if isinstance(given, (int, float)) else 0.0
+    if not 0 < share < 1:
+        raise OptionError(f"share is {given}, not between 0 and 1", mend="Write 5 % as 0.05")
+    return share
+
+
+def _names(given: object) -> List[str]:
+    return [str(name) for name in given] if isinstance(given, list) else []
+
+
 def _places(params: Mapping[str, object]) -> List[str]:
-    named, targets = params["places"], params["targets"]
-    places = [str(place) for place in named] if isinstance(named, list) else []
+    targets = params["targets"]
+    places = _names(params["places"])
     if not places and isinstance(targets, list):
         places = [str(target["place"]) for target in targets]
     if not places:
@@ -83,16 +99,17 @@ def _probes(policy: Policy, params: Mapping[str, object]) -> Dict[str, Probed]:
 
 
 def _detection(
-    policy: Policy, probes: Optional[Mapping[str, Probed]], places: int, size: int
+    policy: Policy, probes: Optional[Mapping[str, Probed]], places: int, size: int, share: Optional[float]
 ) -> Dict[str, Dict[str, Optional[float]]]:
     """How long the first step takes to tell good from bad, at the traffic that is expected or seen."""
     rates = [probed.rate for probed in (probes or {}).values() if probed.rate is not None]
     traffic = policy.traffic if policy.traffic is not None else max(rates, default=None)
     if not traffic or not size:
         return {}
+    part = size / places if share is None else share
     return {
         gate.name: expected_detection(
-            ratio_spec(policy, gate), traffic, size / places, baseline_rate=BASE_SHARE, places=places - size
+            ratio_spec(policy, gate), traffic, part, baseline_rate=BASE_SHARE, places=places - size
         )
         for gate in policy.gates
         if isinstance(gate.rule, RatioRule)

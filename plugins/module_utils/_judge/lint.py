@@ -48,21 +48,36 @@ class _Fleet:
 
     places: Tuple[str, ...]
     sizes: Tuple[int, ...]
+    later: Tuple[str, ...] = ()
+    given: Optional[float] = None
 
     @property
     def first(self) -> int:
         return min(self.sizes)
 
+    @property
+    def share(self) -> float:
+        """The part of the requests that the new release gets at the first step."""
+        return self.first / len(self.places) if self.given is None else self.given
+
 
 def lint(
-    policy: Policy, places: Sequence[str], *, sizes: Sequence[int], probes: Optional[Mapping[str, Probed]] = None
+    policy: Policy,
+    places: Sequence[str],
+    *,
+    sizes: Sequence[int],
+    probes: Optional[Mapping[str, Probed]] = None,
+    share: Optional[float] = None,
+    later: Sequence[str] = (),
 ) -> List[Finding]:
     """Everything wrong with `policy` on `places`, errors first.
 
     `sizes` are the numbers of places on the new release at each step (a `watch` over all places: `[len(places)]`);
-    `probes` say, by gate, what the source answered, and are left out where it was not asked.
+    `probes` say, by gate, what the source answered, and are left out where it was not asked. `share` is the part of the
+    requests, 0..1, that the first step gives the new release, where places do not share them evenly; of the places
+    `later` nothing is measured before the release is there.
     """
-    fleet = _Fleet(tuple(places), tuple(size for size in sizes if 0 < size <= len(places)))
+    fleet = _Fleet(tuple(places), tuple(size for size in sizes if 0 < size <= len(places)), tuple(later), share)
     findings = [Finding("", *note) for note in _of_bake(policy)]
     if not fleet.sizes:
         told = (ERROR, "no_places", "no step puts the release on any place", "Name at least one place and one step")
@@ -147,7 +162,7 @@ def _of_probe(gate: GateSpec, probe: Probed, fleet: _Fleet) -> Iterator[Note]:
             f"no series of its metric has the label {', '.join(probe.unseen)}, so that nothing is counted as yet",
             "Correct the label's name, unless it shows only on events that have not happened yet",
         )
-    missing = [place for place in fleet.places if place not in probe.places]
+    missing = [place for place in fleet.places if place not in (*probe.places, *fleet.later)]
     if missing and probe.places:
         hint = nearest(missing[0], [place for place in probe.places if place not in fleet.places])
         yield (
@@ -187,8 +202,9 @@ def _of_reach(policy: Policy, gate: GateSpec, fleet: _Fleet, traffic: Optional[f
             "Set traffic to the requests per second over all places",
         )
     rps = traffic if traffic is not None else _NOMINAL_RPS * len(fleet.places)
-    where = f"on {fleet.first} of {len(fleet.places)} places" + (f" with {rps:g} requests/s in all" if counted else "")
-    if prove(policy, gate, arms, rps=rps, bad=True).failed is None:
+    where = f"on {fleet.first} of {len(fleet.places)} places" if fleet.given is None else f"at {fleet.given:.3g} of all"
+    where += f" with {rps:g} requests/s in all" if counted else ""
+    if prove(policy, gate, arms, rps=rps, bad=True, share=fleet.share).failed is None:
         yield (
             ERROR,
             "never_fails",
@@ -196,8 +212,8 @@ def _of_reach(policy: Policy, gate: GateSpec, fleet: _Fleet, traffic: Optional[f
             "Lower the limit or the sample it asks for, raise deadline or the first step, or bring more traffic",
         )
     elif isinstance(gate.rule, RatioRule):
-        yield from _slow(policy, gate, arms, rps, where)
-    good = prove(policy, gate, arms, rps=rps, bad=False)
+        yield from _slow(policy, gate, arms, (rps, fleet.share), where)
+    good = prove(policy, gate, arms, rps=rps, bad=False, share=fleet.share)
     if good.failed is not None:
         yield (
             ERROR,
@@ -214,9 +230,9 @@ def _of_reach(policy: Policy, gate: GateSpec, fleet: _Fleet, traffic: Optional[f
         )
 
 
-def _slow(policy: Policy, gate: GateSpec, arms: Arms, rps: float, where: str) -> Iterator[Note]:
-    share = len(arms.canary) / len(arms.canary + arms.baseline)
-    spec = ratio_spec(policy, gate)
+def _slow(policy: Policy, gate: GateSpec, arms: Arms, traffic: Tuple[float, float], where: str) -> Iterator[Note]:
+    """`traffic` are the requests per second of all, and the canary's part of them."""
+    (rps, share), spec = traffic, ratio_spec(policy, gate)
     rate, horizon = BASE_SHARE, policy.bake.deadline
     seen = expected_detection(spec, rps, share, baseline_rate=rate, places=len(arms.baseline), horizon=horizon)
     if arms.baseline and seen["5x"] is None:

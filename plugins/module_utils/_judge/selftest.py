@@ -30,14 +30,15 @@ class Proof:
     passed: Optional[float] = None
 
 
-def prove(policy: Policy, gate: GateSpec, arms: Arms, *, rps: float, bad: bool) -> Proof:
+def prove(policy: Policy, gate: GateSpec, arms: Arms, *, rps: float, bad: bool, share: Optional[float] = None) -> Proof:
     """Feed the gate until the bake's deadline, and its extension for a good canary.
 
-    `rps` are requests per second over all places, spread evenly.
+    `rps` are requests per second over all places, of which the canary gets `share` (0..1), or all the same.
     """
     built = build_gates(policy, policy.bake.deadline)[policy.gates.index(gate)]
     passed: Optional[float] = None
-    for elapsed, look in _looks(policy, gate, arms, rps=rps, bad=bad):
+    part = len(arms.canary) / len(arms.canary + arms.baseline) if share is None else share
+    for elapsed, look in _looks(policy, gate, arms, (rps, part), bad=bad):
         verdict = built.observe(look, arms, elapsed).verdict
         if verdict == FAIL:
             return Proof(elapsed, passed)
@@ -45,7 +46,12 @@ def prove(policy: Policy, gate: GateSpec, arms: Arms, *, rps: float, bad: bool) 
     return Proof(None, passed)
 
 
-def _looks(policy: Policy, gate: GateSpec, arms: Arms, *, rps: float, bad: bool) -> Iterator[Tuple[float, GateLook]]:
+def _looks(
+    policy: Policy, gate: GateSpec, arms: Arms, traffic: Tuple[float, float], *, bad: bool
+) -> Iterator[Tuple[float, GateLook]]:
+    """`traffic` are the requests per second of all, and the canary's part of them."""
+    (rps, share), (canary, baseline) = traffic, (len(arms.canary), len(arms.baseline))
+    each = (rps * share / max(1, canary), rps * (1 - share) / max(1, baseline))
     until = policy.bake.deadline + (0.0 if bad else policy.bake.extend)
     every = max(policy.bake.look_every, _pace(gate.rule, until))
     for index in range(1, int(until / every) + 1):
@@ -53,7 +59,7 @@ def _looks(policy: Policy, gate: GateSpec, arms: Arms, *, rps: float, bad: bool)
             yield index * every, _values(gate.rule, arms, index, bad=bad)
         else:
             base = 0.0 if isinstance(gate.rule, BurnRule) else BASE_SHARE
-            yield index * every, _counts(arms, index, every * rps, base=base, bad=bad)
+            yield index * every, _counts(arms, index, (every * each[0], every * each[1]), base=base, bad=bad)
 
 
 def _pace(rule: Rule, until: float) -> float:
@@ -70,12 +76,12 @@ def _values(rule: Union[ValueRule, RanksRule], arms: Arms, index: int, *, bad: b
     return GateLook(values=values)
 
 
-def _counts(arms: Arms, index: int, requests: float, *, base: float, bad: bool) -> GateLook:
+def _counts(arms: Arms, index: int, requests: Tuple[float, float], *, base: float, bad: bool) -> GateLook:
+    """`requests` are those of each canary place, and of each baseline place."""
     places = arms.canary + arms.baseline
-    each = requests / len(places)
     counts: Dict[str, Counts] = {}
     for nth, place in enumerate(places):
-        share = BAD_SHARE if bad and place in arms.canary else base
+        each, share = requests[place not in arms.canary], BAD_SHARE if bad and place in arms.canary else base
         phase = nth / len(places)  # so that rare errors do not fall into the same look everywhere
         total, failed = _step(each, index, 0.0), _step(each * share, index, phase)
         counts[place] = Counts(min(failed, total), total)

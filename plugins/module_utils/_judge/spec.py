@@ -29,14 +29,21 @@ DELIVERY_KEYS = (
     "keep",
     "shared",
     "guard",
+    "flag",
+    "flags",
+    "response",
 )
 POLICY_KEYS = JUDGE_KEYS + DELIVERY_KEYS
 SOURCES = ("exposition", "prometheus")
-BACKENDS = ("releases", "deployment", "argo_rollout", "helm", "git")
+BACKENDS = ("releases", "deployment", "argo_rollout", "helm", "git", "flag")
 # inside a place of these, old and new pods run side by side, and each pod is measured on its own
 POD_BACKENDS = ("deployment", "argo_rollout")
-# what serves in a place of these is measured as one
-COLLECTIVE_BACKENDS = ("helm", "git")
+# inside a place of these, each request is served by one of two sides, and each side is measured on its own
+SIDED_BACKENDS = ("flag",)
+# what serves in a place of these, or on a side of one, is measured as one
+COLLECTIVE_BACKENDS = ("helm", "git", "flag")
+# the label by which a metrics server tells them apart, unless the source names another one
+_LABELS: Mapping[str, str] = {"deployment": "pod", "argo_rollout": "pod", "flag": "flag_variant"}
 ON_UNDECIDED = ("hold", "pass", "undo")
 ON_WEAK = ("undo", "hold")
 DIRECTIONS = ("increase", "decrease", "either")
@@ -190,14 +197,19 @@ class Policy:
         return self.backend in POD_BACKENDS
 
     @property
+    def by_sides(self) -> bool:
+        """Is each side of a place measured, rather than the place?"""
+        return self.backend in SIDED_BACKENDS
+
+    @property
     def collective(self) -> bool:
         """Is a place many processes that are measured as one, and replaced one by one?"""
         return self.backend in COLLECTIVE_BACKENDS
 
     def source_of(self, gate: GateSpec) -> Mapping[str, object]:
-        """Where this gate's numbers come from. A metrics server tells pods apart by their label `pod`."""
+        """Where this gate's numbers come from, and by which label a metrics server tells pods or sides apart."""
         source = gate.ask.source if gate.ask.source is not None else self.source
-        return {"place_label": "pod", **source} if self.by_pods else source
+        return {"place_label": _LABELS[self.backend], **source} if self.backend in _LABELS else source
 
 
 def parse_policy(raw: object, service: str) -> Policy:
