@@ -29,7 +29,7 @@ options:
     default: ""
   context:
     description:
-      - Whom an evaluation is asked for, such as C({targetingKey: user-1}). Empty stands for anybody.
+      - Whom an evaluation is asked for, such as a C(targetingKey) or a C(userId). Empty stands for anybody.
     type: dict
     default: {}
   deadline:
