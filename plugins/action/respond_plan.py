@@ -55,7 +55,7 @@ from ansible_collections.selfheal.delivery.plugins.plugin_utils._scene import Sc
 
 GIVEN = ("respond_event", "respond_with", "respond_spool", "ansible_eda", "delivery_service", "delivery_environment")
 NOTHING, TELL = "nothing", "tell"
-ACTING = (ways.ROLLBACK, ways.RESTART, ways.ABORT)
+ACTING = (ways.ROLLBACK, words.FLAG_OFF, ways.RESTART, ways.ABORT)
 # what the guard can say before the places were asked, once the alert's source was
 EARLY = (
     words.DUPLICATE,
@@ -77,11 +77,11 @@ PLACE = re.compile(r"\[[^\]]*\]|\d+|a key of ")
 
 @dataclass(frozen=True)
 class Case:
-    """One event, about a service that the inventory knows."""
+    """One event, about a service that the inventory knows; `way` is what is to be done, one of ways.WAYS."""
 
     event: Event
     scene: Scene
-    way: ways.Way
+    way: str
     code: Optional[Code]
     answer: Answer
     who: str
@@ -135,10 +135,10 @@ class ActionModule(ControllerAction):
     def _looked_at(self, event: Event, scene: Scene, task_vars: Facts) -> Facts:
         at, who = now(), actor(task_vars)
         code = _code(event, scene)
-        way = ways.chosen(plain(dict.get(task_vars, "respond_with")), code.response if code else (), event.name)
-        if event.active and way.do in ACTING:
+        way = ways.chosen(plain(dict.get(task_vars, "respond_with")), code.response if code else scene.response)
+        if event.active and way in ACTING:
             event = event.about(scene.guard.alerts)
-        quiet = way.do == ways.RECORD or not event.active
+        quiet = way == ways.RECORD or not event.active
         with closing(open_ledger(scene.ledger)) as ledger:
             since = (at if event.at is None else min(event.at, at)) - scene.guard.services_window
             # of an alert that is over nobody need be asked, unless it stands for others
@@ -149,7 +149,7 @@ class ActionModule(ControllerAction):
             if quiet:
                 return self._recorded(ledger, case)
             todo: Dict[str, Callable[[Ledger, Case], Facts]] = {ways.PAGE: self._page, ways.ABORT: self._abort}
-            return {**_found(case), **todo.get(way.do, self._act)(ledger, case)}
+            return {**_found(case), **todo.get(way, self._act)(ledger, case)}
 
     # --- what may come of it
 
@@ -182,16 +182,16 @@ class ActionModule(ControllerAction):
         return ledger.observe(scene.identity, _trigger(case), scene.guard, case.who, case.at) is not None
 
     def _act(self, ledger: Ledger, case: Case) -> Facts:
-        """A rollback or restart, unless the guard knows enough already to deny it."""
-        left = case.way.do == ways.ROLLBACK and not self.checking and _left_behind(ledger, case.scene.identity)
+        """A flag, a rollback or a restart, unless the guard knows enough already to deny it."""
+        left = case.way == ways.ROLLBACK and not self.checking and _left_behind(ledger, case.scene.identity)
         grant = None if left else self._denied(ledger, case)
         if grant is None:
-            return {"do": case.way.do, "hosts": list(case.scene.places), "msg": _message(case, f"{case.way.do} next")}
+            return {"do": case.way, "hosts": list(case.scene.places), "msg": _message(case, f"{case.way} next")}
         decision = grant.decision
         said = decision.message
         if decision.reason == words.NOT_CONFIRMED and case.event.active:
             said = f"{said} {case.answer.said}."
-        message = _message(case, f"no {case.way.do}: {said}")
+        message = _message(case, f"no {case.way}: {said}")
         again = is_passing(decision.as_dict(), unknown=case.answer.firing is None)
         found: Facts = {"changed": not grant.repeated, "decision": decision.as_dict(), "again": again, "msg": message}
         if decision.page or not (grant.repeated or decision.storm):
@@ -203,7 +203,7 @@ class ActionModule(ControllerAction):
         request = Request(
             id=new_id(),
             service=scene.identity,
-            action=case.way.do,
+            action=case.way,
             trigger=_trigger(case),
             actor=case.who,
             situation=Situation(
@@ -379,8 +379,7 @@ def _left_behind(ledger: Ledger, service: str) -> bool:
 
 
 def _message(case: Case, what: str) -> str:
-    note = f" ({case.way.note})" if case.way.note else ""
-    return f"{case.scene.identity}: {case.event.what}: {what.rstrip('.')}{note}."
+    return f"{case.scene.identity}: {case.event.what}: {what.rstrip('.')}."
 
 
 def _telling(case: Case, event: str, message: str, about: Sequence[str] = ()) -> Facts:

@@ -14,6 +14,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.limits im
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import identity_of
 from ansible_collections.selfheal.delivery.plugins.module_utils._respond.event import Event
 from ansible_collections.selfheal.delivery.plugins.module_utils._respond.firing import Alerts, parse_alerts
+from ansible_collections.selfheal.delivery.plugins.module_utils._respond.ways import parse_response
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import Facts, plain
 
 _PATHS = ("path", "kubeconfig")
@@ -24,7 +25,7 @@ class Scene:
     """A service as its first place sees it. `identity` is environment and name, as the ledger knows it.
 
     `environment` is the inventory's, '' for none; `services` are all that have a policy; `alerts` is whom to ask for
-    alerts, if anybody.
+    alerts, if anybody; `response` are the ways back in the order to try, none where its policy does not say.
     """
 
     service: str
@@ -37,6 +38,7 @@ class Scene:
     ledger: Mapping[str, Any]
     runbook: str
     catalogue: str
+    response: Tuple[str, ...] = ()
 
 
 def scene_of(event: Event, task_vars: Mapping[str, Any], ledger: Mapping[str, Any]) -> Scene:
@@ -74,7 +76,15 @@ def scene_of(event: Event, task_vars: Mapping[str, Any], ledger: Mapping[str, An
         ledger=_ledger(_mapping(variables, "delivery_ledger")) or ledger,
         runbook=str(policy.get("runbook") or ""),
         catalogue=str(variables.get("delivery_error_codes") or ""),
+        response=_response(policy, service),
     )
+
+
+def _response(policy: Mapping[str, Any], service: str) -> Tuple[str, ...]:
+    try:
+        return parse_response(policy.get("response"))
+    except OptionError as error:
+        raise error.on(service) from None
 
 
 def _mapping(things: Mapping[str, Any], name: str) -> Facts:

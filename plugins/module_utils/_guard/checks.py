@@ -12,7 +12,7 @@ from typing import Callable, Iterable, NamedTuple, Optional, Tuple
 
 from .._judge.part import shown
 from . import decision as say
-from .decision import FLAG_ON, HEALING, RESTART, ROLLBACK, ROLLOUT, SCALE, Request
+from .decision import FLAG_OFF, FLAG_ON, HEALING, RESTART, ROLLBACK, ROLLOUT, SCALE, Request
 from .freeze import frozen
 from .limits import GuardPolicy
 from .memory import LASTING, Fleet, Memory, shortened, shown_time
@@ -71,13 +71,14 @@ def _duplicate(case: Case) -> Optional[Why]:
     for ident, known in case.view.memory.recommendations.items():
         if known.condition == condition and case.view.memory.spent(ident, case.now) is None:
             waits = f"{known.approved_by} approved" if known.approved_by else "nobody has approved"
-            return Why(f"{what}, and {waits} recommendation {ident}", approving(ident, known.until))
+            return Why(f"{what}, and {waits} recommendation {ident}", approving(ident, known.until, known.action))
     return Why(what, "A new incident has a new identity; nothing has to be done")
 
 
-def approving(ident: str, until: float) -> str:
-    """What to do about the recommendation `ident`, which stands until `until`."""
-    then = f"then run this again with rollback_approved={ident} (or approved: {ident})"
+def approving(ident: str, until: float, action: str) -> str:
+    """What to do about the recommendation `ident` of `action`, which stands until `until`."""
+    role = "kill_switch" if action == FLAG_OFF else "rollback"
+    then = f"then run this again with {role}_approved={ident} (or approved: {ident})"
     return f"Approve {ident} with playbooks/control.yml, {then}, before {shown_time(until)}; or let it pass"
 
 

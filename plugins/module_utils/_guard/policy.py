@@ -167,7 +167,7 @@ def _by_mode(case: Case) -> Decision:
 
 def _asked(case: Case, what: str) -> Why:
     until = case.now + case.policy.approval_ttl
-    return Why(what, approving(case.request.id, until), until)
+    return Why(what, approving(case.request.id, until, case.request.action), until)
 
 
 def _decision(case: Case, verdict: str, reason: str, why: Why) -> Decision:

@@ -1,40 +1,55 @@
 # SPDX-FileCopyrightText: selfheal.delivery contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What to do about an event: as the rulebook says, else as the catalogue says of the code, else a rollback. Pure."""
+"""What to do about an event, and what next: as the rulebook, the catalogue and the service's policy say. Pure."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Sequence
+from typing import Sequence, Tuple
 
+from .._codes.model import ACTIONS
 from .._errors import OptionError, nearest
 from .._guard.decision import FLAG_OFF
+from .._judge.part import kind_of
 from .event import shown
 
 ROLLBACK, RESTART, ABORT, PAGE, RECORD = "rollback", "restart", "abort", "page", "record"
-WAYS = (ROLLBACK, ABORT, RESTART, PAGE, RECORD)
-# of a catalogue's responses, those that nothing here can do; the next one is tried
-NOT_YET = (FLAG_OFF,)
+WAYS = (ROLLBACK, FLAG_OFF, ABORT, RESTART, PAGE, RECORD)
+AFTER_A_FLAG = (ROLLBACK, PAGE)
 
 
-class Way(NamedTuple):
-    """`do` is one of WAYS; `note` says what of a code's response was passed over, or nothing."""
+def chosen(wish: object, response: Sequence[str]) -> str:
+    """One of WAYS: `wish` (respond_with, None when nobody says), else the first of `response`, else a rollback."""
+    if wish in (None, ""):
+        return response[0] if response else ROLLBACK
+    if wish not in WAYS:
+        word = wish if isinstance(wish, str) else str(type(wish).__name__)
+        raise OptionError(
+            f"respond_with is {shown(word)}{nearest(word[:60], WAYS)}", mend=f"Known are {', '.join(WAYS)}"
+        )
+    return str(wish)
 
-    do: str
-    note: str = ""
+
+def after_flag(response: Sequence[str]) -> str:
+    """What is done where a flag cannot be turned off, or that did not help: one of AFTER_A_FLAG.
+
+    It is the first of them behind `flag_off` in `response`; a person is called where nothing else is said.
+    """
+    rest = response[response.index(FLAG_OFF) + 1 :] if FLAG_OFF in response else ()
+    return next((one for one in rest if one in AFTER_A_FLAG), PAGE)
 
 
-def chosen(wish: object, response: Sequence[str], code: str = "") -> Way:
-    """`wish` is respond_with, None when nobody says; `response` is the catalogue's to `code`, in the order to try."""
-    if wish not in (None, ""):
-        if wish not in WAYS:
-            word = wish if isinstance(wish, str) else str(type(wish).__name__)
+def parse_response(raw: object) -> Tuple[str, ...]:
+    """The ways back that a policy names, in the order to try; none where it says nothing."""
+    if raw is None:
+        return ()
+    if isinstance(raw, str) or not isinstance(raw, Sequence):
+        raise OptionError(f"response must be a list, not {kind_of(raw)}", mend=f"Write it as [{FLAG_OFF}, {ROLLBACK}]")
+    for number, one in enumerate(raw):
+        if one not in ACTIONS:
+            word = one if isinstance(one, str) else kind_of(one)
             raise OptionError(
-                f"respond_with is {shown(word)}{nearest(word[:60], WAYS)}", mend=f"Known are {', '.join(WAYS)}"
+                f"response has {shown(str(word))}{nearest(str(word), ACTIONS)}", mend=f"Known are {', '.join(ACTIONS)}"
             )
-        return Way(str(wish))
-    if not response:
-        return Way(ROLLBACK)
-    first = next((one for one in response if one not in NOT_YET), PAGE)
-    passed = response[: response.index(first)] if first in response else response
-    note = f"{code} asks for {' or '.join(passed)} first, which is not automated, so that a person has to do it"
-    return Way(first, note if passed else "")
+        if one in raw[:number]:
+            raise OptionError(f"response has {one!r} twice", mend="Each way is tried once")
+    return tuple(str(one) for one in raw)

@@ -54,6 +54,7 @@ def test_what_is_wrong_is_said_at_the_start(tmp_path: Path, ansible_env: Dict[st
     cases: List[Tuple[str, Dict[str, Any], Any, str]] = [
         ("alert_rollback", {"selfheal_token_file": None}, None, "'selfheal_token_file' is undefined"),
         ("canary_abort", {"selfheal_spool": None}, None, "'selfheal_spool' is undefined"),
+        ("kill_switch", {"selfheal_spool": None}, None, "'selfheal_spool' is undefined"),
         ("error_code", {}, None, "'selfheal_signing_keys_file' is undefined"),
         ("webhook", {"SELFHEAL_TOKEN": None}, None, "'SELFHEAL_TOKEN' is undefined"),
         ("alert_rollback", {"selfheal_token_file": ""}, None, "token_file"),
@@ -82,7 +83,7 @@ def test_what_is_wrong_is_said_at_the_start(tmp_path: Path, ansible_env: Dict[st
         logs = list(pool.map(said, range(len(cases))))
     for (name, _variables, _spoil, text), log in zip(cases, logs, strict=True):
         assert text in log, (name, log)
-    assert NAMES == {"alert_rollback", "awx", "canary_abort", "error_code", "webhook"}
+    assert NAMES == {"alert_rollback", "awx", "canary_abort", "error_code", "kill_switch", "webhook"}
 
 
 def test_what_cannot_be_taken_is_said_and_holds_up_nothing(tmp_path: Path, ansible_env: Dict[str, str]) -> None:

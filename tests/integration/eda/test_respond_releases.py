@@ -270,12 +270,6 @@ def test_other_responses_than_a_rollback(make_world: Callable[..., World]) -> No
     assert "is recorded" in world.respond(event, respond_with="record")
     assert world.told() == [] and world.entries("decision") == []
 
-    said = "the response is to call a person (SHOP-FLAG-001 asks for flag_off first, which is not automated"
-    assert said in world.respond(flagged)
-    assert "the response is to call a person" in world.respond(flagged)
-    (page,) = world.told("page")
-    assert page["code"] == FLAGGED and said in page["summary"]
-
     began = world.shop.place("web1") / "app.pid"
     with world.shop.load():
         said = world.respond(stuck)
@@ -287,6 +281,11 @@ def test_other_responses_than_a_rollback(make_world: Callable[..., World]) -> No
     assert world.decision()["action"] == "restart" and world.shop.current() == NEW
     assert {entry.body["place"] for entry in world.entries("action")} == set(NAMES)
     assert "was decided on before" in world.respond(stuck)
+
+    assert "its policy lists no flag 'cart'" in world.respond(flagged, well=False)
+    assert "was decided on before" in world.respond(flagged)
+    (page,) = world.told("page")
+    assert page["code"] == FLAGGED and "no flag could be turned off: its policy lists no flag" in page["summary"]
 
     always = {**event, "kind": "watchdog", "name": "Watchdog", "service": ""}
     assert "the Watchdog alert was seen" in world.respond(always)

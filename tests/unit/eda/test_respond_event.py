@@ -17,7 +17,7 @@ from ansible_collections.selfheal.delivery.extensions.eda.plugins.event_filter i
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
 from ansible_collections.selfheal.delivery.plugins.module_utils._respond.event import Event, acks_of, parse_event
 from ansible_collections.selfheal.delivery.plugins.module_utils._respond.spool import acknowledge, is_passing
-from ansible_collections.selfheal.delivery.plugins.module_utils._respond.ways import Way, chosen
+from ansible_collections.selfheal.delivery.plugins.module_utils._respond.ways import after_flag, chosen, parse_response
 
 ONE, TWO = "9d1a9b5c-2f0e-5f5b-8c7d-0a1b2c3d4e5f", "00000000-0000-5000-8000-000000000000"
 FIRING: Dict[str, Any] = {
@@ -155,24 +155,53 @@ def test_whatever_the_filter_makes_is_taken_or_told() -> None:
 @pytest.mark.parametrize(
     ("wish", "response", "expected"),
     [
-        (None, (), Way("rollback")),
-        ("", ("page",), Way("page")),
-        ("record", ("rollback",), Way("record")),
-        (None, ("restart", "page"), Way("restart")),
+        (None, (), "rollback"),
+        ("", ("page",), "page"),
+        ("record", ("rollback",), "record"),
+        (None, ("restart", "page"), "restart"),
+        (None, ("flag_off", "rollback"), "flag_off"),
+        ("flag_off", ("rollback",), "flag_off"),
     ],
 )
-def test_the_rulebook_comes_first_then_the_catalogue(wish: object, response: "tuple[str, ...]", expected: Way) -> None:
-    assert chosen(wish, response, "C") == expected
+def test_the_rulebook_comes_first_then_the_response(wish: object, response: "tuple[str, ...]", expected: str) -> None:
+    assert chosen(wish, response) == expected
 
 
-def test_what_nobody_can_do_is_passed_over_and_told() -> None:
-    assert chosen(None, ("flag_off", "rollback"), "C") == Way(
-        "rollback", "C asks for flag_off first, which is not automated, so that a person has to do it"
-    )
-    assert chosen(None, ("flag_off",), "C").do == "page"
+def test_an_unknown_wish_is_refused() -> None:
     for wish in ("rolback", ["rollback"]):
         with pytest.raises(OptionError, match="respond_with is"):
             chosen(wish, ())
+
+
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        (("flag_off", "rollback", "page"), "rollback"),
+        (("flag_off", "page", "rollback"), "page"),
+        (("rollback", "flag_off"), "page"),
+        (("flag_off", "restart", "rollback"), "rollback"),
+        (("rollback", "page"), "page"),
+        ((), "page"),
+    ],
+)
+def test_what_follows_a_flag_is_what_stands_behind_it(response: "tuple[str, ...]", expected: str) -> None:
+    assert after_flag(response) == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        ("flag_off", "response must be a list, not text"),
+        ({"flag_off": 1}, "response must be a list, not a mapping"),
+        (["flag_of"], r"response has 'flag_of' \(did you mean 'flag_off'\?\)"),
+        ([7], "response has 'a number'"),
+        (["page", "page"], "response has 'page' twice"),
+    ],
+)
+def test_a_response_is_a_list_of_what_there_is(raw: object, says: str) -> None:
+    with pytest.raises(OptionError, match=says):
+        parse_response(raw)
+    assert parse_response(None) == () and parse_response(["flag_off", "page"]) == ("flag_off", "page")
 
 
 # --- the acknowledgement

@@ -1,0 +1,180 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A feature flag as the first way back, on real places: what follows where it helps, where it does not, and who decides."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List
+
+import pytest
+from alert_server import Alertmanager, alertmanager
+from flagged_shop import (
+    CODE,
+    FLAG,
+    FLAGGED,
+    GUARD,
+    NEW,
+    OLD,
+    RUNBOOK,
+    decisions,
+    entries,
+    flagged,
+    messages,
+    play,
+    policy,
+    respond,
+)
+from fleet import SERVICE
+from shops import Shop
+from tell_servers import Hook, hook
+
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.open import open_ledger
+
+
+@dataclass
+class World:
+    """The shop on 2.0.1 with its flag on, in a file; whom to ask, and whom to tell."""
+
+    shop: Shop
+    alerts: Alertmanager
+    told: Hook
+
+    @property
+    def file(self) -> Path:
+        return self.shop.folder / "flags.json"
+
+    def turn(self, on: bool) -> None:
+        self.file.write_text(json.dumps({FLAG: on, "other": True}))
+
+    def flag(self) -> Any:
+        return json.loads(self.file.read_text())[FLAG]
+
+    def event(self, name: str = "ShopErrors", code: str = "") -> Dict[str, Any]:
+        """The alert, which fires from now on, as the filter makes an event of it."""
+        self.alerts.fire(name, "shop", **({"error_code": code} if code else {}))
+        return self.alerts.event(name, **({"kind": "error_code", "name": code} if code else {}))
+
+    def events(self) -> List[str]:
+        return [str(message["event"]) for message in messages(self.told)]
+
+
+@pytest.fixture
+def world(make_shop: Callable[..., Shop], tmp_path: Path) -> Iterator[World]:
+    with alertmanager(tmp_path / "am") as alerts, hook() as told:
+        made = World(make_shop(places=2, **FLAGGED), alerts, told)
+        made.turn(True)
+        flags = {"provider": {"type": "json", "path": str(made.file)}}
+        asked = {"type": "alertmanager", "url": alerts.url}
+        flagged(made.shop, {"type": "json", "path": str(made.file)}, flags, told, delivery_alerts=asked)
+        yield made
+
+
+def test_an_error_code_turns_its_flag_off_and_the_gates_recover(world: World) -> None:
+    shop = world.shop
+    event = world.event("SearchFails", CODE)
+    with shop.load():
+        said = respond(shop, event)
+        assert world.flag() is False and shop.current() == NEW, said
+        assert "Its gates: recovered. It stays off until a person turns it on" in said
+        assert decisions(shop) == ["flag_off allowed"]
+        (action,) = entries(shop, "action")
+        (outcome,) = entries(shop, "outcome")
+        assert (action.body["flag"], action.body["state"], action.body["reason"]) == (FLAG, "off", f"error code {CODE}")
+        assert (outcome.body["ok"], outcome.body["status"]) == (True, "effective")
+        last = shop.last()
+        assert (last.kind, last.state, last.outcome["verified"]["verdict"]) == ("action", "done", "recovered")
+        assert last.outcome["flag"]["name"] == FLAG
+        (told,) = messages(world.told)
+        assert (told["event"], told["code"], told["runbook"]) == ("done", CODE, RUNBOOK)
+        assert "was decided on before" in respond(shop, event)
+    assert world.events() == ["done"]
+
+
+def test_a_flag_that_is_off_and_does_not_help_is_followed_by_the_rollback(world: World) -> None:
+    shop = world.shop
+    world.turn(False)
+    policy(shop, flag="other", flags={"other": {"refresh": 0}, FLAG: {}})
+    world.turn(True)  # the broken one
+    event = world.event()
+    with shop.load():
+        said = respond(shop, event)
+    assert shop.current() == OLD, said
+    assert world.flag() is True and json.loads(world.file.read_text())["other"] is False
+    assert decisions(shop) == ["flag_off allowed", "rollback allowed"]
+    back, turned = shop.rollouts()[:2]
+    assert turned.outcome["verified"]["verdict"] == "not_recovered" and back.state == "done"
+    assert "after flag other was off, and that did not help" in str(back.outcome["why"])
+    assert world.events() == ["rolled_back"]
+
+
+def test_a_flag_that_nobody_knows_is_followed_by_the_next_way(world: World) -> None:
+    shop = world.shop
+    policy(shop, flag="new-serach", response=["flag_off", "page"])
+    with shop.load():
+        said = respond(shop, world.event(), well=False)
+        assert "its policy lists no flag 'new-serach' (did you mean 'new-search'?)" in said
+        assert decisions(shop) == ["flag_off allowed"] and shop.last().state == "undone"
+        (page,) = messages(world.told)
+        assert (page["event"], page["runbook"]) == ("page", RUNBOOK)
+        assert "no flag could be turned off" in page["summary"] and "new-search" in page["summary"]
+        # the provider does not know it either: the places go back
+        world.told.posts.clear()
+        policy(shop, flag="gone", flags={"gone": {}}, guard={**GUARD, "breaker": {"failures": 9}, "cooldown": 0})
+        policy(
+            shop, guard={**GUARD, "alerts": ["Again"], "cooldown": 0, "global_cooldown": 0, "breaker": {"failures": 9}}
+        )
+        policy(shop, response=["flag_off", "restart", "rollback"])
+        said = respond(shop, world.event("Again"))
+    assert "flag gone could not be turned off" in said.replace("\n", " ") and shop.current() == OLD
+    assert world.events() == ["rolled_back"] and world.flag() is True
+
+
+def test_a_person_comes_first_and_a_recommendation_waits_for_one(world: World) -> None:
+    shop = world.shop
+    event = world.event()
+    with closing(open_ledger({"path": str(shop.ledger)})) as ledger:
+        ledger.pause(SERVICE, "ada", "CHG-1234", None, time.time())
+        assert "ada paused it" in respond(shop, event)
+        ledger.unpause(SERVICE, "ada", "done", time.time())
+    policy(shop, guard={**GUARD, "mode": "recommend"})
+    said = respond(shop, event)
+    assert "Its guard only recommends" in said and "kill_switch_approved=" in said
+    assert decisions(shop) == ["flag_off paused", "flag_off recommended"]
+    assert world.events() == ["page", "recommended"] and world.flag() is True
+    ident = entries(shop, "decision")[-1].body["id"]
+    control = {"delivery_service": "shop", "delivery_command": "approve", "delivery_decision": ident}
+    play(shop, "control", **control, delivery_reason="INC-4711")
+    with shop.load():
+        play(shop, "disable_flag", delivery_service="shop", kill_switch_approved=ident)
+    assert world.flag() is False and decisions(shop)[-1] == "flag_off allowed"
+
+
+def test_a_person_turns_it_off_and_on_again(world: World) -> None:
+    shop = world.shop
+    shared = {"delivery_service": "shop"}
+    assert "a person has to say why" in play(shop, "disable_flag", well=False, **shared)
+    wrong = {**shared, "kill_switch_reason": "INC-4711"}
+    assert "did you mean 'new-search'?" in play(shop, "disable_flag", well=False, **wrong, kill_switch_flag="new-serch")
+    template = {**shared, "kill_switch_reason": "{{ lookup('pipe', 'id') }}"}
+    assert "holds a template" in play(shop, "disable_flag", well=False, **template)
+    rehearsed = play(shop, "disable_flag", "--check", **wrong)
+    assert "would be turned off" in rehearsed and world.flag() is True
+    assert not shop.ledger.exists() or not entries(shop, "decision")
+    with shop.load():
+        play(shop, "disable_flag", **wrong)
+    assert world.flag() is False and shop.last().outcome["verified"]["verdict"] == "recovered"
+
+    alert = {"kind": "alert", "name": "ShopErrors", "id": "a-1"}
+    on = {**shared, "kill_switch_reason": "mended in 2.0.2"}
+    assert "a person's decision" in play(shop, "enable_flag", well=False, **on, kill_switch_trigger=alert)
+    assert "a person has to say why" in play(shop, "enable_flag", well=False, **shared)
+    play(shop, "enable_flag", **on)
+    assert world.flag() is True
+    assert decisions(shop) == ["flag_off allowed", "flag_on allowed"]
+    assert world.events() == ["done", "done"]
+    assert "mended in 2.0.2" in messages(world.told)[-1]["summary"]
