@@ -17,17 +17,15 @@ of a real API server; OFREP by its published contract.
 
 from __future__ import annotations
 
-import json
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
-from .._errors import OptionError, nearest
 from .document import CONFIG_MAP, FEATURE_FLAG, FILE, Document, altered, document_of
 from .http import unknown
-from .model import OFF, ON, Change, Deadline, FlagError, Options, Served, State, Where, Wish
+from .model import OFF, Change, Deadline, FlagError, Options, Served, State, Where, Wish
 from .ofrep import Ofrep
-from .texts import KEPT, same
+from .texts import same
+from .variants import BY, check_unmoved, kept, not_known, resting, served_shares, serving, with_kept, without_kept
 
-_BY = "document read back"
 _WEIGHTS = 1000  # percentages count in thousandths of one: flagd's weights are whole numbers
 
 Flag = Dict[str, Any]
@@ -65,8 +63,7 @@ class Flagd:
     def set(self, where: Where, wish: Wish, state: State) -> Change:
         def edit(document: Dict[str, Any]) -> Dict[str, Any]:
             flag = _flag(document, where, self._document.name)
-            if wish.state == ON and not same(flag, state.raw["flag"]):
-                raise FlagError(f"somebody changed {where} since it was looked at", mend="Look, and run this again")
+            check_unmoved(flag, state.raw["flag"], where, wish)
             document["flags"][where.flag] = wished(flag, where, wish)
             return document
 
@@ -85,7 +82,7 @@ class Flagd:
         asked = self._client.served(where, wish)
         if not asked.known or not told.known:
             return asked if not asked.known else told
-        return Served(True, asked.value, told.percentage, by=f"{asked.by}; the percentage: {_BY}")
+        return Served(True, asked.value, told.percentage, by=f"{asked.by}; the percentage: {BY}")
 
     def close(self) -> None:
         self._client.close()
@@ -95,37 +92,38 @@ class Flagd:
 def wished(flag: Mapping[str, Any], where: Where, wish: Wish) -> Flag:
     """The flag as it shall be. OptionError for a wish that it has no variant for."""
     new: Flag = {**flag, "state": "ENABLED"}
-    variant = _variant(flag, where, wish)
+    variant = serving(flag["variants"], flag.get("defaultVariant"), where, wish)
     if wish.state == OFF:
         return {**_bare(new), "defaultVariant": variant}
     if wish.percentage is None:
         return _own_rules(new, variant, wish)
-    rest = _rest_of(flag, where, variant) if wish.percentage < 100 else variant
-    if wish.partial:
-        weights = _weights(wish.percentage)
-        rule = {"fractional": [[variant, weights[0]], [rest, weights[1]]]}
-        return {**_bare(new), "defaultVariant": rest, "targeting": rule}
-    return {**_bare(new), "defaultVariant": variant if wish.percentage else rest}
+    if wish.percentage >= 100:
+        return {**_bare(new), "defaultVariant": variant}
+    rules = flag.get("targeting")
+    default = flag.get("defaultVariant") if not rules or ours(rules) else None
+    rest = resting(flag["variants"], default, where, variant)
+    if wish.percentage <= 0:
+        return {**_bare(new), "defaultVariant": rest}
+    weights = _weights(wish.percentage)
+    rule = {"fractional": [[variant, weights[0]], [rest, weights[1]]]}
+    return {**_bare(new), "defaultVariant": rest, "targeting": rule}
 
 
 def evaluated(flag: Mapping[str, Any], wish: Wish) -> Served:
     """What clients make of the flag, as far as that takes no rules but ours."""
     variants, rules, default = flag["variants"], flag.get("targeting"), flag.get("defaultVariant")
     if flag["state"] != "ENABLED":
-        return Served(False, why="it is DISABLED, so clients get their code's default", by=_BY, final=True)
+        return not_known("it is DISABLED, so clients get their code's default")
     if rules:
         shares = ours(rules)
         if shares is None or not shares.keys() <= variants.keys():
-            why = "its targeting rules are evaluated by clients; set client_url to ask one that speaks OFREP"
-            return Served(False, why=why, by=_BY, final=True)
-        hit = sum(share for name, share in shares.items() if same(variants[name], wish.serve))
-        return Served(True, percentage=hit if wish.state == ON else 100 - hit, by=_BY)
+            return not_known("its targeting rules are evaluated by clients; set client_url to ask one by OFREP")
+        return served_shares(variants, shares, wish)
     if not default:
-        return Served(False, why="it has no defaultVariant, so clients get their code's default", by=_BY, final=True)
+        return not_known("it has no defaultVariant, so clients get their code's default")
     if default not in variants:
-        return Served(False, why=f"its defaultVariant {default!r} is no variant of it", by=_BY, final=True)
-    hits = same(variants[default], wish.serve) == (wish.state == ON)
-    return Served(True, variants[default], 100.0 if hits else 0.0, by=_BY)
+        return not_known(f"its defaultVariant {default!r} is no variant of it")
+    return served_shares(variants, {default: 100.0}, wish)
 
 
 def ours(rules: object) -> Optional[Dict[str, float]]:
@@ -144,83 +142,28 @@ def ours(rules: object) -> Optional[Dict[str, float]]:
 
 def _bare(flag: Mapping[str, Any]) -> Flag:
     """The flag without targeting rules; they are kept, unless they are ours and rules of its own are kept already."""
-    rules, kept = flag.get("targeting"), _kept(flag)
+    rules, before = flag.get("targeting"), kept(flag)
     bare = {name: value for name, value in flag.items() if name != "targeting"}
-    if not rules or (kept and ours(rules) is not None and ours(kept["targeting"]) is None):
+    if not rules or (before and ours(rules) is not None and ours(before.get("targeting")) is None):
         return bare
-    text = json.dumps({"targeting": rules, "defaultVariant": flag.get("defaultVariant")}, ensure_ascii=False)
-    return {**bare, "metadata": {**flag.get("metadata", {}), KEPT: text}}
+    return with_kept(bare, {"targeting": rules, "defaultVariant": flag.get("defaultVariant")})
 
 
 def _own_rules(flag: Flag, variant: str, wish: Wish) -> Flag:
     """On, for whom the flag's own rules let: those that were kept, those that are there, or else everyone."""
-    kept = _kept(flag)
-    if kept and not flag.get("targeting"):
-        metadata = {name: value for name, value in flag["metadata"].items() if name != KEPT}
-        flag = {name: value for name, value in flag.items() if name != "metadata"}
-        default = variant if wish.variation else kept.get("defaultVariant")
-        found = {**flag, "defaultVariant": default, "targeting": kept["targeting"]}
-        return {**found, "metadata": metadata} if metadata else found
+    rules = kept(flag)
+    if rules and not flag.get("targeting"):
+        default = variant if wish.variation else rules.get("defaultVariant")
+        return without_kept({**flag, "defaultVariant": default, "targeting": rules.get("targeting")})
     if flag.get("targeting") and not wish.variation:
         return flag
     return {**flag, "defaultVariant": variant}
 
 
-def _kept(flag: Mapping[str, Any]) -> Optional[Mapping[str, Any]]:
-    text = flag.get("metadata", {}).get(KEPT)
-    if text is None:
-        return None
-    try:
-        kept = json.loads(text)
-    except (TypeError, ValueError):
-        kept = None
-    if not isinstance(kept, dict) or not isinstance(kept.get("targeting"), dict):
-        raise FlagError(f"what a flag's metadata keeps in {KEPT} is not as it was written", mend="Mend or remove it")
-    return kept
-
-
 def _note(flag: Mapping[str, Any]) -> str:
     if flag["state"] != "ENABLED":
         return "DISABLED: clients get their code's default"
-    return "its targeting rules are kept aside, for turning it on again" if _kept(flag) else ""
-
-
-def _variant(flag: Mapping[str, Any], where: Where, wish: Wish) -> str:
-    """The variant to serve. Of several with the same value, the one that is the default already, or else the first."""
-    variants: Mapping[str, Any] = flag["variants"]
-    if wish.variation:
-        if wish.variation not in variants:
-            raise OptionError(f"{where} has no variation {wish.variation!r}{_told(variants, wish.variation)}")
-        if not same(variants[wish.variation], wish.serve):
-            raise OptionError(
-                f"{where}: variation {wish.variation!r} serves {json.dumps(variants[wish.variation])}, and serve is "
-                f"{json.dumps(wish.serve)}",
-                mend="Set serve to what the variation serves",
-            )
-        return wish.variation
-    fitting: List[str] = [name for name, value in variants.items() if same(value, wish.serve)]
-    if not fitting:
-        raise OptionError(
-            f"{where} has no variant that serves {json.dumps(wish.serve)}, so its {wish.state} variation is not set"
-            f"{_told(variants, '')}",
-            mend="Add one, or set serve to a value of one of them",
-        )
-    default = flag.get("defaultVariant")
-    return str(default) if default in fitting else fitting[0]
-
-
-def _rest_of(flag: Mapping[str, Any], where: Where, variant: str) -> str:
-    """The variant for those that a percentage does not hit."""
-    others: List[str] = [name for name in flag["variants"] if name != variant]
-    default, rules = flag.get("defaultVariant"), flag.get("targeting")
-    if default in others and (not rules or ours(rules) is not None):
-        return str(default)
-    if len(others) == 1:
-        return others[0]
-    raise OptionError(
-        f"{where} has several variants besides {variant!r}, and none is said to be for the rest",
-        mend=f"Set its defaultVariant to one of {', '.join(others) or 'its own'} first",
-    )
+    return "its targeting rules are kept aside, for turning it on again" if kept(flag) else ""
 
 
 def _weights(percentage: float) -> Tuple[int, int]:
@@ -237,11 +180,6 @@ def _share(flag: Mapping[str, Any]) -> Optional[float]:
         return 100.0
     shares = ours(flag["targeting"])
     return None if shares is None else 100 - shares.get(str(flag.get("defaultVariant")), 0.0)
-
-
-def _told(variants: Mapping[str, Any], name: str) -> str:
-    listed: List[str] = [f"{key} ({json.dumps(value)[:40]})" for key, value in list(variants.items())[:10]]
-    return f"{nearest(name, variants) if name else ''}; it has {', '.join(listed)}"
 
 
 def _flag(document: Mapping[str, Any], where: Where, name: str) -> Flag:

@@ -23,8 +23,8 @@ from .document import Document, altered, document_of
 from .http import unknown
 from .model import OFF, ON, Change, Deadline, FlagError, Options, Served, State, Where, Wish
 from .texts import same
+from .variants import BY, check_unmoved
 
-_BY = "document read back"
 _ENABLED, _PERCENTAGE = "enabled", "percentage"
 
 
@@ -52,7 +52,7 @@ class JsonFile:
     def set(self, where: Where, wish: Wish, state: State) -> Change:
         def edit(document: Dict[str, Any]) -> Dict[str, Any]:
             entry = _entry(document, where, self._document.name)
-            unmoved(entry, state.raw["entry"], where, wish)
+            check_unmoved(entry, state.raw["entry"], where, wish)
             holder = document[where.environment] if where.environment else document
             holder[where.flag] = wished(entry, where, wish)
             return document
@@ -66,12 +66,6 @@ class JsonFile:
 
     def close(self) -> None:
         self._document.close()
-
-
-def unmoved(entry: object, decided: object, where: Where, wish: Wish) -> None:
-    """Refuse to turn on what somebody changed since it was looked at; off is off, whatever it was."""
-    if wish.state == ON and not same(entry, decided):
-        raise FlagError(f"somebody changed {where} since it was looked at", mend="Look at it, and run this again")
 
 
 def wished(entry: object, where: Where, wish: Wish) -> object:
@@ -121,10 +115,10 @@ def served(entry: object) -> Served:
     """What a service makes of the flag. Whom a percentage hits is known to the service alone."""
     if not isinstance(entry, Mapping):
         share = None if not isinstance(entry, bool) else 100.0 if entry else 0.0
-        return Served(True, entry, share, by=_BY)
+        return Served(True, entry, share, by=BY)
     share = share_of(entry) if entry[_ENABLED] else 0.0
     value = None if share not in (0, 100) else bool(share)
-    return Served(True, value, share, by=_BY)
+    return Served(True, value, share, by=BY)
 
 
 def _entry(document: Mapping[str, Any], where: Where, name: str) -> object:

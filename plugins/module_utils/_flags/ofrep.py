@@ -14,6 +14,7 @@ from .model import Deadline, FlagError, Options, Served, Where, Wish
 BY = "OFREP evaluation"
 NOBODY = "selfheal.delivery"  # who is evaluated where the task's context names nobody
 _CODE_DEFAULT = ("DISABLED", "ERROR")
+_NO_VARIANT = "SdkDefault"  # what GO Feature Flag calls the code's default; the value beside it is nobody's
 
 
 class Ofrep:
@@ -34,7 +35,8 @@ class Ofrep:
         if not answer.ok:
             raise _refused(answer, where)
         reason = str(answer.fields.get("reason", ""))
-        if "value" not in answer.fields or reason in _CODE_DEFAULT:
+        nothing = "value" not in answer.fields or answer.fields.get("variant") == _NO_VARIANT
+        if nothing or reason in _CODE_DEFAULT:
             why = f"clients get their code's default, reason {clean(reason, 40) or 'none'}"
             return Served(False, why=why, by=BY)
         return Served(True, answer.fields["value"], by=BY)
