@@ -9,6 +9,9 @@ Unleash itself evaluates for the wish's `context`: that is how a flag with const
 Which of both a token is, only Unleash knows, so it is asked. Either side lags about one second behind the admin API,
 and every SDK behind that by its own refresh interval (15 s, unless its application says otherwise).
 
+A variation is a variant of the one strategy that the flag has: it gets all the weight, the others none. Its value is
+its payload, or its name where it has none. Unleash keeps no reason beside a change.
+
 | off means | serves | verified by | tried against |
 |---|---|---|---|
 | the flag's environment is off | false to everyone; archived: refused, clients get their code's default | what SDKs are
@@ -20,22 +23,36 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Dict, List, Mapping, Optional, Sequence
+from typing import List, Mapping, Optional
 
 from .._errors import OptionError
 from .http import Answer, Http, refused, segment, token_of, unknown
-from .model import OFF, ON, Change, Deadline, FlagError, Options, Provider, Served, State, Where, Wish
+from .model import OFF, ON, Change, Deadline, FlagError, Options, Provider, Served, State, Value, Where, Wish
+from .unleash_rules import (
+    ROLLOUT,
+    SHARE,
+    VARIANTS,
+    active,
+    changes_for,
+    chosen_variant,
+    context_of,
+    environment_of,
+    meaning,
+    one_rollout,
+    proposes,
+    share_of,
+    value_of,
+    variants_of,
+)
 from .vendors import mapping, mappings, texts
 
 _DEFAULT_PROJECT = "default"  # Unleash's own; every server has it
 _DEFINITIONS, _EVALUATIONS = "/api/client/features", "/api/frontend"
-_ROLLOUT, _EVERYBODY = "flexibleRollout", "default"  # names of strategies
 _ADMIN_TOKEN = "Set provider.token to an admin's API token, or to a personal access token"
 _NOT_ASKED = (
     "provider has no client_token, so that nobody could be asked what clients are served: "
     "set provider.client_token_file to a backend (client) token of this environment"
 )
-_FIELDS = ("userId", "sessionId", "remoteAddress", "appName", "currentTime")  # of Unleash's context
 # project:environment.secret
 _TOKEN = re.compile(r"[^:.]*:([^.]+)\..")
 
@@ -63,10 +80,11 @@ class Unleash:
             raise _denied(answer, f"reading {where}")
         if answer.fields.get("archived") is True:
             raise _archived(where)
-        settings = _environment(answer.fields, where)
+        settings = environment_of(answer.fields, where)
         on = settings.get("enabled") is True
         # off without strategies, it is given one when it is turned on: which, the project says
-        return State(on, _share(settings) if on or _active(settings) else None, raw=settings)
+        share = share_of(settings) if on or active(settings) else None
+        return State(on, share, str(chosen_variant(one_rollout(settings) or {}).get("name", "")), raw=settings)
 
     def wanted(self, where: Where, wish: Wish, state: State) -> bool:
         _refuse_what_it_has_not(wish)
@@ -75,20 +93,24 @@ class Unleash:
             _same_environment(token, where)
         if wish.state == OFF:
             return state.on
-        if wish.percentage is None:
-            return not state.on
-        if _rollout(state.raw) is None and _active(state.raw):
+        if wish.percentage is not None and one_rollout(state.raw) is None and active(state.raw):
             raise OptionError(
                 f"{where} has strategies whose share is not one number",
                 mend="Leave percentage out, or give the flag a single gradual rollout without constraints or segments",
             )
-        return not state.on or state.percentage != wish.percentage
+        if wish.variation:
+            names = texts(variants_of(one_rollout(state.raw) or {}), "name")
+            if wish.variation not in names:
+                mend = "" if names else "Its variants have to be those of a single gradual rollout without constraints"
+                raise unknown("variation", wish.variation, names, str(where), mend)
+        return not state.on or bool(changes_for(state, wish))
 
     def set(self, where: Where, wish: Wish, state: State) -> Change:
         # the share before the switch: nobody is served more than was wished in between
         where = replace(_at_home(where), environment=str(state.raw["name"]))
-        if wish.state == ON and wish.percentage is not None and wish.percentage != state.percentage:
-            self._set_share(where, round(wish.percentage), _rollout(state.raw))
+        changes = changes_for(state, wish) if wish.state == ON else {}
+        if changes:
+            self._set_strategy(where, changes, one_rollout(state.raw))
         if state.on == (wish.state == ON):
             return Change()
         answer = self._ask("POST", f"{_path(where)}/environments/{segment(where.environment)}/{wish.state}")
@@ -165,19 +187,21 @@ class Unleash:
             raise _denied(answer, f"finding out whether there is {where}")
         return mappings(answer.fields[name])
 
-    def _set_share(self, where: Where, percentage: int, strategy: Optional[Mapping[str, object]]) -> None:
-        """Change only the number of an existing strategy, pinned to what it was; who sticks to it stays."""
+    def _set_strategy(
+        self, where: Where, changes: Mapping[str, object], strategy: Optional[Mapping[str, object]]
+    ) -> None:
+        """Change only these parts of an existing strategy, pinned to what they were; who sticks to it stays."""
         path = f"{_path(where)}/environments/{segment(where.environment)}/strategies"
         if strategy is None:
             # the name as group: the same users as with the strategy that Unleash itself adds
-            parameters = {"rollout": str(percentage), "stickiness": "default", "groupId": where.flag}
-            answer = self._ask("POST", path, {"name": _ROLLOUT, "parameters": parameters})
+            parameters = {"rollout": changes[SHARE], "stickiness": "default", "groupId": where.flag}
+            answer = self._ask("POST", path, {"name": ROLLOUT, "parameters": parameters})
         else:
-            before = mapping(strategy.get("parameters")).get("rollout")
-            at = {"path": "/parameters/rollout"}
-            patch = [{"op": "test", **at, "value": before}, {"op": "replace", **at, "value": str(percentage)}]
+            before = {SHARE: mapping(strategy.get("parameters")).get("rollout"), VARIANTS: strategy.get("variants")}
+            patch = [{"op": "test", "path": part, "value": before[part]} for part in changes]
+            patch += [{"op": "replace", "path": part, "value": value} for part, value in changes.items()]
             answer = self._ask("PATCH", f"{path}/{segment(str(strategy.get('id')))}", patch)
-        what = f"giving {where} to {percentage} %"
+        what = f"changing whom {where} is served"
         if answer.status == 500 and "Test operation failed" in answer.said:
             raise FlagError(f"{what}: somebody else changed it at the same time", details={"http_status": 409})
         if not answer.ok:
@@ -191,7 +215,7 @@ class Unleash:
         listed = self._ask("GET", f"{project}/change-requests/pending/{segment(where.flag)}")
         if not isinstance(listed.data, list):
             raise _denied(listed, f"looking for a change request that turns {where} {wish.state}")
-        request = next((one for one in mappings(listed.data) if _proposes(one, where, enabled)), None)
+        request = next((one for one in mappings(listed.data) if proposes(one, where, enabled)), None)
         if request is None:
             change = {"feature": where.flag, "action": "updateEnabled", "payload": {"enabled": enabled}}
             path = f"{project}/environments/{segment(where.environment)}/change-requests"
@@ -238,10 +262,10 @@ class _Clients:
             raise _other_environment(told, where)
         flags = mappings(self._definitions["features"])
         definition = next((flag for flag in flags if flag.get("name") == where.flag), None)
-        return _meaning(definition, wish)
+        return meaning(definition, wish)
 
     def _evaluated(self, where: Where, wish: Wish) -> Served:
-        answer = self._http.get(_EVALUATIONS, _context(wish.context))
+        answer = self._http.get(_EVALUATIONS, context_of(wish.context))
         if answer.status == 403:
             raise refused(
                 answer,
@@ -252,114 +276,20 @@ class _Clients:
             raise refused(answer, f"asking what clients are served of {where}")
         self._evaluates = True
         # those that are off are left out, and frontend SDKs serve false for what is left out
-        flags = texts([flag for flag in mappings(answer.fields["toggles"]) if flag.get("enabled") is True], "name")
-        return Served(known=True, value=where.flag in flags, by="frontend API, for the given context")
-
-
-# --- what the parts of Unleash's answers mean
-
-
-def _environment(flag: Mapping[str, object], where: Where) -> Mapping[str, object]:
-    """The flag's settings in the environment that is meant."""
-    shared = {"dependencies": flag.get("dependencies")}
-    settings = {str(one.get("name")): {**one, **shared} for one in mappings(flag.get("environments"))}
-    if where.environment in settings:
-        return settings[where.environment]
-    if where.environment:
-        raise unknown("environment", where.environment, settings, f"project {where.project!r}")
-    if len(settings) != 1:
-        raise OptionError(
-            f"{where} is in {len(settings)} environments, and none is chosen",
-            mend=f"Set environment: there are {', '.join(sorted(settings))}",
-        )
-    return next(iter(settings.values()))
-
-
-def _active(settings: Mapping[str, object]) -> Sequence[Mapping[str, object]]:
-    return [one for one in mappings(settings.get("strategies")) if one.get("disabled") is not True]
-
-
-def _rollout(settings: Mapping[str, object]) -> Optional[Mapping[str, object]]:
-    """The one strategy that gives the flag to a share of everybody; None where there is none, or more than that."""
-    strategies = _active(settings)
-    share = _share(settings) if len(strategies) == 1 else None
-    return strategies[0] if share is not None and strategies[0].get("name") == _ROLLOUT else None
-
-
-def _share(settings: Mapping[str, object]) -> Optional[float]:
-    """How many of 100 are served true while it is on, None where that depends on who asks."""
-    strategies = _active(settings)
-    if settings.get("dependencies"):  # on another flag
-        return None
-    if not strategies:
-        return 100.0
-    return _number(strategies[0]) if len(strategies) == 1 else None
-
-
-def _number(strategy: Mapping[str, object]) -> Optional[float]:
-    """The share of a strategy without rules about who asks."""
-    if strategy.get("constraints") or strategy.get("segments"):
-        return None
-    if strategy.get("name") == _EVERYBODY:
-        return 100.0
-    try:
-        number = float(str(mapping(strategy.get("parameters")).get("rollout")))
-    except ValueError:
-        return None
-    # it takes any number, and serves everybody from 100 on
-    return min(100.0, max(0.0, number)) if strategy.get("name") == _ROLLOUT else None
-
-
-def _meaning(definition: Optional[Mapping[str, object]], wish: Wish) -> Served:
-    """What an SDK serves that was given this definition."""
-    by = "client API"
-    if definition is None:
-        return Served(
-            known=False,
-            why="clients with this token are given no such flag (archived, or of another project): "
-            "they get their code's default",
-            by=by,
-        )
-    if definition.get("enabled") is not True:
-        return Served(known=True, value=False, percentage=0.0, by=by)
-    share = _share(definition)
-    if share is not None:
-        return Served(known=True, value={0.0: False, 100.0: True}.get(share), percentage=share, by=by)
-    return Served(
-        known=False,
-        why="the flag is on, and whom it is served depends on its own rules: "
-        "to evaluate it for context, set provider.client_token_file to a frontend token",
-        by=by,
-        final=wish.state == ON,  # that it is off will be seen
-    )
-
-
-def _context(context: Mapping[str, object]) -> Dict[str, str]:
-    """Whom to evaluate for, as the frontend API takes it."""
-    told = {("userId" if name == "targetingKey" else name): str(value) for name, value in context.items()}
-    return {(name if name in _FIELDS else f"properties[{name}]"): value for name, value in told.items()}
-
-
-def _proposes(request: Mapping[str, object], where: Where, enabled: bool) -> bool:
-    """Is this a change request for the same?"""
-    if request.get("environment") != where.environment:
-        return False
-    features = [one for one in mappings(request.get("features")) if one.get("name") == where.flag]
-    changes = [change for one in features for change in mappings(one.get("changes"))]
-    return any(
-        one.get("action") == "updateEnabled" and mapping(one.get("payload")).get("enabled") is enabled
-        for one in changes
-    )
+        flags = [flag for flag in mappings(answer.fields["toggles"]) if flag.get("enabled") is True]
+        flag = next((one for one in flags if one.get("name") == where.flag), None)
+        value: Value = flag is not None
+        if flag is not None and wish.variation:
+            value = value_of(mapping(flag.get("variant")))
+        return Served(known=True, value=value, by="frontend API, for the given context")
 
 
 # --- what is refused
 
 
 def _refuse_what_it_has_not(wish: Wish) -> None:
-    if wish.variation:
-        raise OptionError("Unleash has no variation to choose: its variants have weights", mend="Leave variation out")
     serves = wish.state == ON
-    if wish.serve is not serves:
+    if not (serves and wish.variation) and wish.serve is not serves:
         raise OptionError(
             f"Unleash serves {str(serves).lower()} when a flag is {wish.state}, nothing else",
             mend=f"Set serve: {str(serves).lower()}, or leave it out",

@@ -15,7 +15,7 @@ import pytest
 from guard_play import results
 from unleash import ENVIRONMENT, Unleash
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._errors import DeliveryError, OptionError
+from ansible_collections.selfheal.delivery.plugins.module_utils._errors import DeliveryError
 from ansible_collections.selfheal.delivery.plugins.module_utils._flags.change import change
 from ansible_collections.selfheal.delivery.plugins.module_utils._flags.model import FlagError
 
@@ -147,6 +147,24 @@ def test_only_the_share_of_a_strategy_changes(unleash_server: Unleash) -> None:
     assert turned(unleash_server, flag, "on", percentage=0)["changed"] is False
 
 
+def test_a_variation_gets_all_the_weight(unleash_server: Unleash, tmp_path: Path) -> None:
+    half = {"weight": 500, "weightType": "variable", "stickiness": "userId"}
+    blue = {"name": "blue", **half, "payload": {"type": "json", "value": '{"hue": 240}'}}
+    green = {"name": "green", **half}
+    flag = unleash_server.create("colours", strategies=[rollout(100, variants=[blue, green])])
+    with sdk(unleash_server, tmp_path) as client:
+        for variation, serve in (("blue", {"hue": 240}), ("green", "green")):
+            result = turned(unleash_server, flag, "on", variation=variation, serve=serve)
+            assert (result["changed"], result["status"], result["served"]["value"]) == (True, "effective", serve)
+            assert turned(unleash_server, flag, "on", variation=variation, serve=serve)["changed"] is False
+            everybody = [{"userId": str(number)} for number in range(50)]
+            waited(lambda: {client.get_variant(flag, one)["name"] for one in everybody} == {variation})  # noqa: B023
+    evaluated = {"client_token": unleash_server.frontend, "context": {"targetingKey": "1"}}
+    result = turned(unleash_server, flag, "on", variation="green", serve="green", **evaluated)
+    assert (result["status"], result["served"]["value"]) == ("effective", "green")
+    assert "did you mean 'blue'" in refusal(unleash_server, flag, "on", variation="bleu", serve="blue")
+
+
 def test_nobody_is_served_more_than_was_wished_in_between(unleash_server: Unleash) -> None:
     flag = unleash_server.create("fresh")
     assert turned(unleash_server, flag, "on", percentage=10)["status"] == "effective"
@@ -276,14 +294,14 @@ def test_without_a_clients_token_nobody_can_tell(unleash_server: Unleash) -> Non
     "wish, said",
     [
         ({"serve": True}, "serves false when a flag is off"),
-        ({"state": "on", "variation": "blue", "serve": "blue"}, "no variation to choose"),
+        ({"state": "on", "variation": "blue", "serve": "blue"}, "no variation 'blue'"),
         ({"state": "on", "percentage": 12.5}, "whole percentages"),
     ],
 )
 def test_wishes_that_it_cannot_have(unleash_server: Unleash, wish: Dict[str, Any], said: str) -> None:
     flag = unleash_server.create(f"wish-{len(said)}")
-    with pytest.raises(OptionError, match=said):
-        change(task(unleash_server, flag, **wish), dry=False)
+    assert said in refusal(unleash_server, flag, **wish)
+    assert settings(unleash_server, flag)["enabled"] is False
 
 
 def test_fifty_at_once(unleash_server: Unleash) -> None:
