@@ -11,6 +11,7 @@ from typing import Any, Mapping
 
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.run import failure
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
 from ansible_collections.selfheal.delivery.plugins.module_utils._flags.options import checked_provider
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._inside import Inside, done, runs_here
@@ -37,12 +38,15 @@ def done_by(action: ActionBase, module: str, inside: Inside, given: Facts, task_
     if runs_here(action) or not _elsewhere(action, given):
         try:
             return done(inside, given, dry=bool(action._task.check_mode))
-        except ImportError:
-            pass  # the Python that modules run in may have the library
+        except ImportError as error:
+            if action._connection.transport != "local":
+                return {"failed": True, "msg": failure(error)["msg"]}
+            # the Python that modules run in here may have the library
     result: Facts = action._execute_module(module_name=module, module_args=given, task_vars=task_vars)
     return result
 
 
 def _elsewhere(action: ActionBase, given: Facts) -> bool:
-    """Is it for another machine, or for another user of this one?"""
-    return bool(given["provider"].get("path")) or bool(action._task.delegate_to)
+    """Is it for another machine? Or for this one, in another environment or as another user?"""
+    is_here = action._connection.transport == "local"
+    return is_here or bool(action._task.delegate_to) or bool(given["provider"].get("path"))

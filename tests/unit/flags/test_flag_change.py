@@ -222,3 +222,14 @@ def test_secrets_are_hidden_wherever_they_are() -> None:
         {"msg": "token abcd-efg: no", "list": ["xabcd-efg"], "n": 1, "short": "abc"}, ["abcd", "abcd-efg", "abc"]
     )
     assert "efg" not in str(found) and found["n"] == 1 and found["short"] == "abc"
+
+
+def test_a_share_of_the_clients_is_told_as_one() -> None:
+    provider = Scripted(on=False, served=[Served(True, None, 0.0), Served(True, None, 20.0, by="client API")])
+    record = Record(WHERE, Wish("on", serve=True, percentage=20.0))
+    Turn(provider, record, Deadline(30.0, lambda: provider.now), sleep=provider.sleep).go()
+    told = record.as_dict()
+    assert (
+        told["status"] == "effective"
+        and "is on for 20 % of the clients: 20 % of the clients are served it" in told["msg"]
+    )

@@ -138,3 +138,10 @@ def test_values_stay_of_their_kind() -> None:
 def test_to_look_nothing_has_to_be_wished() -> None:
     told = parse_look({"flag": "search", "provider": HERE, "context": {"targetingKey": "u1"}}, {})
     assert told.wish.context == {"targetingKey": "u1"} and told.where.flag == "search"
+
+
+def test_what_is_no_provider_is_refused() -> None:
+    assert "neither true nor false" in refusal(provider={**HERE, "validate_certs": "no"})
+    assert "not a mapping" in refusal(provider={**HERE, "cluster": "kind"})
+    assert "not text" in refusal(provider={**HERE, "path": 7})
+    assert "provider.timeout" in refusal(provider={**HERE, "timeout": 0})
