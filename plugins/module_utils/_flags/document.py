@@ -113,7 +113,7 @@ class FileDocument:
         path = os.path.expanduser(path)
         if not os.path.isabs(path):
             named = f"provider.path {path!r} is not an absolute path" if path else "provider has no path"
-            raise OptionError(named, mend="Set provider.path to the file of flags, on the controller")
+            raise OptionError(named, mend="Set provider.path to the file of flags")
         self.name = f"file {path}"
         self._path, self._deadline, self._yaml = path, deadline, yaml
 

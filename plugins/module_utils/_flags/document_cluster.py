@@ -13,8 +13,8 @@ from .._act.kube.api import JSON_PATCH, Api, Conflict, Forbidden, NotFound
 from .._act.kube.connection import access
 from .._errors import OptionError, PlaceError
 from .document import Flags, Moved
-from .http import segment
 from .model import Deadline, FlagError, Options
+from .names import segment
 from .texts import KEPT, MAX_BYTES, YAML, edited, form_of, parsed
 
 GROUP = "core.openfeature.dev/v1beta1"

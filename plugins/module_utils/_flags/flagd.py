@@ -20,11 +20,22 @@ from __future__ import annotations
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from .document import CONFIG_MAP, FEATURE_FLAG, FILE, Document, altered, document_of
-from .http import unknown
 from .model import OFF, Change, Deadline, FlagError, Options, Served, State, Where, Wish
+from .names import unknown
 from .ofrep import Ofrep
 from .texts import same
-from .variants import BY, check_unmoved, kept, not_known, resting, served_shares, serving, with_kept, without_kept
+from .variants import (
+    BY,
+    KEEPS,
+    check_unmoved,
+    kept,
+    not_known,
+    resting,
+    served_shares,
+    serving,
+    with_kept,
+    without_kept,
+)
 
 _WEIGHTS = 1000  # percentages count in thousandths of one: flagd's weights are whole numbers
 
@@ -163,7 +174,7 @@ def _own_rules(flag: Flag, variant: str, wish: Wish) -> Flag:
 def _note(flag: Mapping[str, Any]) -> str:
     if flag["state"] != "ENABLED":
         return "DISABLED: clients get their code's default"
-    return "its targeting rules are kept aside, for turning it on again" if kept(flag) else ""
+    return KEEPS if kept(flag) else ""
 
 
 def _weights(percentage: float) -> Tuple[int, int]:

@@ -21,11 +21,22 @@ from typing import Any, Dict, Mapping, Optional
 
 from .._errors import OptionError
 from .document import Document, altered, document_of
-from .http import unknown
 from .model import OFF, Change, Deadline, FlagError, Options, Served, State, Where, Wish
+from .names import unknown
 from .ofrep import Ofrep
 from .texts import CORE_YAML, same
-from .variants import BY, check_unmoved, kept, not_known, resting, served_shares, serving, with_kept, without_kept
+from .variants import (
+    BY,
+    KEEPS,
+    check_unmoved,
+    kept,
+    not_known,
+    resting,
+    served_shares,
+    serving,
+    with_kept,
+    without_kept,
+)
 
 _DECIDES = ("targeting", "scheduledRollout", "experimentation", "bucketingKey")  # for some, or at some time
 _RULE = "defaultRule"
@@ -184,7 +195,7 @@ def _smaller(flag: Mapping[str, Any], variant: str) -> Optional[str]:
 def _note(flag: Mapping[str, Any]) -> str:
     if flag.get("disable"):
         return "disabled: clients get their code's default"
-    return "its rules are kept aside, for turning it on again" if kept(flag) else ""
+    return KEEPS if kept(flag) else ""
 
 
 def _flag(document: Mapping[str, Any], where: Where, name: str) -> Flag:

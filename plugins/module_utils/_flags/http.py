@@ -12,14 +12,16 @@ import json
 import os
 import time
 from dataclasses import dataclass, field
-from typing import Callable, Dict, Iterable, Mapping, Optional, Tuple
-from urllib.parse import quote, urlencode
+from typing import Callable, Dict, Mapping, Optional, Tuple
+from urllib.parse import urlencode
 
-from .._errors import OptionError, nearest
+from .._errors import OptionError
 from .._sense.client import pieces, redacted, why
 from .._tell.posting import retry_after
 from .._tell.text import clean
 from .model import Deadline, FlagError, Options
+from .names import segment as segment  # for those who speak HTTP
+from .names import unknown as unknown
 
 try:
     import requests
@@ -190,22 +192,6 @@ def refused(answer: Answer, what: str, hints: Optional[Mapping[int, str]] = None
     said = "a web page" if answer.is_html else answer.said
     told = ": ".join(part for part in (f"{what}: {answer.url} answers HTTP {answer.status}", why_not, said) if part)
     return FlagError(told, mend=mend, details={"http_status": answer.status})
-
-
-def unknown(kind: str, name: str, known: Iterable[str], where: str = "", mend: str = "") -> FlagError:
-    """There is no `kind` ("flag", "environment", "project") of that name; the nearest ones are named."""
-    names = sorted(set(known))
-    listed = f"There are {', '.join(names[:10])}{' and more' if len(names) > 10 else ''}" if names else mend
-    return FlagError(
-        f"there is no {kind} {name!r}{f' in {where}' if where else ''}{nearest(name, names)}", mend=mend or listed
-    )
-
-
-def segment(text: str) -> str:
-    """`text` as one segment of a path, whatever is in it."""
-    if text in (".", ".."):
-        raise OptionError(f"{text!r} cannot name anything there")
-    return quote(text, safe="")
 
 
 def token_of(options: Options, *, client: bool = False, needed: bool = True) -> str:

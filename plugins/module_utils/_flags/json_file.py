@@ -20,8 +20,8 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 
 from .._errors import OptionError
 from .document import Document, altered, document_of
-from .http import unknown
 from .model import OFF, ON, Change, Deadline, FlagError, Options, Served, State, Where, Wish
+from .names import unknown
 from .texts import same
 from .variants import BY, check_unmoved
 

@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from .._tell.text import clean
-from .http import Answer, Http, refused, segment, token_of
 from .model import Deadline, FlagError, Options, Served, Where, Wish
+from .names import segment
+
+if TYPE_CHECKING:
+    from .http import Answer, Http
 
 BY = "OFREP evaluation"
 NOBODY = "selfheal.delivery"  # who is evaluated where the task's context names nobody
@@ -22,7 +25,7 @@ class Ofrep:
 
     def __init__(self, options: Options, deadline: Deadline) -> None:
         self._options, self._deadline = options, deadline
-        self._http: Optional[Http] = None
+        self._http: Optional["Http"] = None
 
     @property
     def there(self) -> bool:
@@ -45,15 +48,19 @@ class Ofrep:
         if self._http is not None:
             self._http.close()
 
-    def _server(self) -> Http:
+    def _server(self) -> "Http":
         if self._http is None:
+            from .http import Http, token_of  # only here: its library takes longer to load than a file to be changed
+
             token = token_of(self._options, client=True, needed=False)
             headers = {"Authorization": f"Bearer {token}"} if token else {}
             self._http = Http(self._options.client_url, self._options, headers, self._deadline)
         return self._http
 
 
-def _refused(answer: Answer, where: Where) -> FlagError:
+def _refused(answer: "Answer", where: Where) -> FlagError:
+    from .http import refused
+
     said = answer.fields.get("errorDetails") or answer.fields.get("errorCode")
     if isinstance(said, str) and not answer.said:
         answer = replace(answer, said=clean(said, 200))

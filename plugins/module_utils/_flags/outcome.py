@@ -128,7 +128,7 @@ def hidden(thing: Any, secrets: Sequence[str]) -> Any:
 
 
 def _target(wish: Wish) -> str:
-    share = "" if wish.percentage is None else f" for {said_share(wish.percentage)}"
+    share = "" if wish.percentage is None else f" for {wish.percentage:g} %"
     variation = f" with variation {wish.variation!r}" if wish.variation else ""
     return f"{wish.state}{share}{variation}"
 
@@ -146,4 +146,5 @@ def _shown(record: Record) -> str:
 def _side(state: Optional[State], served: object) -> Dict[str, Any]:
     if state is None:
         return {}
-    return {"on": state.on, "percentage": state.percentage, "variation": state.variation, "served": served}
+    side = {"on": state.on, "percentage": state.percentage, "variation": state.variation, "served": served}
+    return {**side, "note": state.note} if state.note else side
