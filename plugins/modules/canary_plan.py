@@ -53,9 +53,9 @@ options:
   traffic_steps:
     description:
       - The percentages of each place's traffic that the release walks through, where a place is a cluster and old and
-        new can serve side by side. Between places, O(steps) go on as ever.
-      - V(auto) are the weights at which every place's Rollout pauses, and V([10, 50]) for a Deployment. An empty list
-        gives each place the release whole.
+        new can serve side by side, or of users, where it is a feature flag. Between places, O(steps) go on as ever.
+      - V(auto) are the weights at which every place's Rollout pauses, and V([10, 50]) for a Deployment or a flag. An empty
+        list gives each place the release whole.
     type: raw
     default: auto
   holdback:
@@ -75,6 +75,10 @@ options:
     description: Plan a release that was found bad before. Otherwise it is refused.
     type: bool
     default: false
+  src:
+    description: The content of the release. A feature flag has none, so that it is refused there.
+    type: str
+    default: ""
   resume:
     description: The interrupted rollout that goes on, as M(selfheal.delivery.rollout) returned it. It keeps its own
       steps.
@@ -125,8 +129,19 @@ sizes:
   type: list
   elements: int
   sample: [1, 3]
+later:
+  description: Of the targets, those that nothing is measured of before the release is there.
+  returned: where a place is a feature flag
+  type: list
+  elements: str
+  sample: [search-flag/on]
+share:
+  description: The part of the requests that the release gets in the first step. Null where it is all of them.
+  returned: where a place is a feature flag
+  type: float
+  sample: 0.05
 targets:
-  description: Where each place is measured, or each of its pods.
+  description: Where each place is measured, or each of its pods, or of the sides of a feature flag.
   returned: success
   type: list
   elements: dict

@@ -50,6 +50,17 @@ options:
     type: list
     elements: int
     default: []
+  share:
+    description:
+      - The part of all requests that the first step gives the new release, between 0 and 1, such as V(0.05).
+      - By default places share them evenly.
+    type: float
+  later:
+    description: Of the places, those that nothing can be measured of before the release is there, such as the side of a
+      flag that is off.
+    type: list
+    elements: str
+    default: []
   probe:
     description: Ask the source whether it has what the gates name.
     type: bool

@@ -47,10 +47,12 @@ options:
       - What the place is. V(releases) is a folder on a machine, which is what the description above is about.
       - The others are done by modules of their own, which are handed this one's wishes and O(backend_options).
         V(deployment) is done by M(selfheal.delivery.kubernetes_rollout), V(argo_rollout) by
-        M(selfheal.delivery.argo_rollout), V(helm) by M(selfheal.delivery.helm_release) and V(git) by
-        M(selfheal.delivery.git_release).
+        M(selfheal.delivery.argo_rollout), V(helm) by M(selfheal.delivery.helm_release), V(git) by
+        M(selfheal.delivery.git_release) and V(flag) by M(selfheal.delivery.feature_flag).
+      - With V(flag) O(release) is V(on), and O(to) can be V(off) alone; O(backend_options) are those of that module that say
+        which flag it is, with C(serve) and C(serve_off), the values of the two sides.
     type: str
-    choices: [releases, deployment, argo_rollout, helm, git]
+    choices: [releases, deployment, argo_rollout, helm, git, flag]
     default: releases
   backend_options:
     description:
@@ -61,7 +63,7 @@ options:
   share:
     description:
       - The percentage of the place's traffic that O(release) gets with O(state=deployed), where old and new can serve
-        side by side, which are V(deployment) and V(argo_rollout).
+        side by side, which are V(deployment) and V(argo_rollout), or the percentage of users with V(flag).
     type: float
     default: 100.0
   path:
