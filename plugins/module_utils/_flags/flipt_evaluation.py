@@ -38,7 +38,7 @@ class Evaluation:
         }
         if self._environment:
             body["environmentKey"] = self._environment
-        answer = http.ask("POST", "/evaluate/v1/boolean", body)
+        answer = http.ask("POST", "/evaluate/v1/boolean", body, evaluates=True)
         if answer.status == 401 and not token:
             return without_token()
         if answer.status == 404:
@@ -63,7 +63,7 @@ def _boolean(enabled: bool, wish: Wish, rules: Callable[[], Optional[Rules]]) ->
 
 
 def _variant(http: Http, body: Dict[str, object], where: Where) -> Served:
-    answer = http.ask("POST", "/evaluate/v1/variant", body)
+    answer = http.ask("POST", "/evaluate/v1/variant", body, evaluates=True)
     if not answer.ok or not answer.fields.get("reason"):
         raise refused(answer, f"asking what clients are served of {where}")
     variant = answer.fields.get("variantKey")

@@ -94,16 +94,18 @@ class Http:
         *,
         query: Optional[Mapping[str, str]] = None,
         headers: Optional[Mapping[str, str]] = None,
+        evaluates: bool = False,
     ) -> Answer:
         """The answer, whatever its status; FlagError when there is none within the timeout, or it is no API's.
 
-        A 429 is obeyed: it is asked again after what Retry-After says, as long as the deadline allows.
+        A 429 is obeyed: it is asked again after what Retry-After says, as long as the deadline allows. A POST that only
+        `evaluates` changes nothing, so that it may be asked again after a broken connection, too.
         """
         url = f"{self._base}{path}{'?' + urlencode(query) if query else ''}"
         data = None if body is None else json.dumps(body).encode()
         sent = {**({"Content-Type": "application/json"} if data is not None else {}), **(headers or {})}
         while True:
-            answer = self._answered(method, url, data, sent)
+            answer = self._answered(method, url, data, sent, reads=evaluates or method in _READS)
             if answer.status != 429:
                 return answer
             after = retry_after(answer.headers, time.time()) or 1.0
@@ -117,7 +119,9 @@ class Http:
     def close(self) -> None:
         self._session.close()
 
-    def _answered(self, method: str, url: str, data: Optional[bytes], headers: Mapping[str, str]) -> Answer:
+    def _answered(
+        self, method: str, url: str, data: Optional[bytes], headers: Mapping[str, str], *, reads: bool
+    ) -> Answer:
         for attempt in range(_RETRIES + 1):
             timeout = min(self._options.timeout, self._deadline.left())
             if timeout <= 0:
@@ -125,14 +129,14 @@ class Http:
             try:
                 return self._once(method, url, data, headers, timeout)
             except requests.Timeout as error:
-                raise _unanswered(method, url, error, timeout) from None
+                raise _unanswered(url, error, timeout, reads=reads) from None
             except requests.ConnectionError as error:
-                if method not in _READS or attempt == _RETRIES:
-                    raise _unanswered(method, url, error, timeout) from None
+                if not reads or attempt == _RETRIES:
+                    raise _unanswered(url, error, timeout, reads=reads) from None
                 self._sleep(0.05 * 2**attempt)
             except (requests.RequestException, OSError, ValueError) as error:
-                raise _unanswered(method, url, error, timeout) from None
-        raise FlagError(f"{redacted(url)} gave no answer", mend=_doubt(method))
+                raise _unanswered(url, error, timeout, reads=reads) from None
+        raise FlagError(f"{redacted(url)} gave no answer", mend=_doubt(reads))
 
     def _once(self, method: str, url: str, data: Optional[bytes], headers: Mapping[str, str], timeout: float) -> Answer:
         end = time.monotonic() + timeout
@@ -227,12 +231,12 @@ def _message(data: object) -> str:
     return clean(next((one for one in found if isinstance(one, str) and one), ""), _SAID)
 
 
-def _unanswered(method: str, url: str, error: Exception, timeout: float) -> FlagError:
+def _unanswered(url: str, error: Exception, timeout: float, *, reads: bool) -> FlagError:
     said = f"{redacted(url)} {why(error, round(timeout, 1))}"
-    return FlagError(said, mend=_doubt(method), details={"lost": method not in _READS})
+    return FlagError(said, mend=_doubt(reads), details={"lost": not reads})
 
 
-def _doubt(method: str) -> str:
-    if method in _READS:
+def _doubt(reads: bool) -> str:
+    if reads:
         return _UNCHANGED
     return "Whether it was done is not known: look at the flag itself, or run this again"

@@ -34,7 +34,8 @@ class Ofrep:
     def served(self, where: Where, wish: Wish) -> Served:
         """The evaluation for the wish's context. What the server does not evaluate is not known."""
         context = {"targetingKey": NOBODY, **wish.context}
-        answer = self._server().ask("POST", f"/ofrep/v1/evaluate/flags/{segment(where.flag)}", {"context": context})
+        path = f"/ofrep/v1/evaluate/flags/{segment(where.flag)}"
+        answer = self._server().ask("POST", path, {"context": context}, evaluates=True)
         if not answer.ok:
             raise _refused(answer, where)
         reason = str(answer.fields.get("reason", ""))
