@@ -231,5 +231,5 @@ def test_a_share_of_the_clients_is_told_as_one() -> None:
     told = record.as_dict()
     assert (
         told["status"] == "effective"
-        and "is on for 20 % of the clients: 20 % of the clients are served it" in told["msg"]
+        and "is on for 20 %: 20 % of the clients are served it" in told["msg"]
     )
