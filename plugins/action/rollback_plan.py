@@ -16,7 +16,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._act.plan import
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.steps import walk
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes import LEDGER
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.ledger_options import ledger_from
-from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
+from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError, PlaceError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import last_known_good, rolled_back
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.story import named
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
@@ -76,7 +76,9 @@ class ActionModule(ControllerAction):
         refuse_keywords(self._task.get_play())
         refuse_missing(places, task_vars)
         refuse_forgotten(options, places)
-        states = {place: _place(plain(options["states"].get(place) or {})) for place in places}
+        told = {place: plain(options["states"].get(place) or {}) for place in places}
+        states = {place: _place(state) for place, state in told.items()}
+        refuse_silence(told, states)
         with closing(ledger_from(options)) as ledger:
             known = last_known_good(ledger, options["service"])
             bad = rolled_back(ledger, options["service"])
@@ -105,6 +107,18 @@ def ways_back(states: Mapping[str, Optional[Place]], accused: str, bad: Sequence
     ways = Ways(before, tuple(left), tuple(elsewhere), tuple(unread), tuple(blocked))
     tried = {place: before.get(place) or ways.target for place in states if place in before or place in unread}
     return Ways(tried if ways.target else {}, ways.left, ways.elsewhere, ways.unread, ways.blocked)
+
+
+def refuse_silence(told: Mapping[str, Mapping[str, Any]], states: Mapping[str, Optional[Place]]) -> None:
+    """Where nobody answers it is not known what runs, which is another thing than that nothing runs."""
+    if any(seen is not None for seen in states.values()):
+        return
+    place, state = next(iter(told.items()))
+    why = str(state.get("msg") or "it gave no answer").strip().rstrip(".")
+    raise PlaceError(
+        f"{named(list(told))} could not be asked what runs there: {why}",
+        mend=f"Nothing was changed. Bring {place} back, or see for yourself what is served",
+    )
 
 
 def _place(state: Mapping[str, Any]) -> Optional[Place]:

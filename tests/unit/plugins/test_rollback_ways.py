@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from typing import Dict, Optional
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.selfheal.delivery.plugins.action.rollback_plan import ways_back
+from ansible_collections.selfheal.delivery.plugins.action.rollback_plan import refuse_silence, ways_back
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.model import Bad, Good, Release, Situation
+from ansible_collections.selfheal.delivery.plugins.module_utils._errors import PlaceError
 
 IDS = ("1.0.0", "1.1.0", "2.0.0", "3.0.0")
 
@@ -45,6 +47,13 @@ def test_who_runs_something_else_is_left_alone_and_who_is_silent_is_tried() -> N
     assert ways.before == {"web1": "1.0.0", "web3": "1.0.0"}
     assert (ways.elsewhere, ways.unread) == (("web2",), ("web3",))
     assert ways_back({"web3": None}, "2.0.0", ()).before == {}
+
+
+def test_where_nobody_answers_nobody_knows_what_runs() -> None:
+    told = {"web1": {"failed": True, "msg": "web1 is away."}, "web2": {"unreachable": True}}
+    with pytest.raises(PlaceError, match=r"web1, web2 could not be asked what runs there: web1 is away\. Nothing was"):
+        refuse_silence(told, dict.fromkeys(told))
+    refuse_silence(told, {"web1": None, "web2": Situation()})  # nothing was ever deployed there
 
 
 def test_a_release_that_must_not_be_rolled_back_is_told_by_place() -> None:
