@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import pytest
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import DeliveryError, OptionError
+from ansible_collections.selfheal.delivery.plugins.module_utils._flags.change import change
 from ansible_collections.selfheal.delivery.plugins.module_utils._flags.model import (
     OFF,
     Change,
@@ -152,6 +153,7 @@ class Vendor:
 def _handler(vendor: Vendor) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body in one packet: in two, the second waits for an acknowledgement
 
         def _do(self) -> None:
             raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -248,6 +250,15 @@ class Contract:
         options = Options(type=self.type, url=vendor.url, client_url=vendor.url, **named)  # type: ignore[arg-type]
         return provider_of(options, Deadline.after(seconds))
 
+    def turned_off(self, vendor: Vendor, deadline: float, *, dry: bool = False) -> Dict[str, object]:
+        """What module feature_flag returns."""
+        tokens = {"token": self.token, "client_token": self.client_token}
+        provider = {"type": self.type, "url": vendor.url, "client_url": vendor.url, **tokens, **self.more}
+        where = {"flag": self.where.flag, "environment": self.where.environment, "project": self.where.project}
+        done = change({**where, "state": OFF, "serve": False, "deadline": deadline, "provider": provider}, dry=dry)
+        assert not any(secret in json.dumps(done) for secret in self.secrets or tokens.values()), "a secret is shown"
+        return done
+
     def error(self, vendor: Vendor, where: Optional[Where] = None, seconds: float = 10, **changes: object) -> str:
         """The words of the error that turning the flag off ends with."""
         with pytest.raises((FlagError, OptionError)) as told:
@@ -279,6 +290,21 @@ class Contract:
         vendor.lag = None
         done = carry_out(self.provider(vendor), self.where, self.off)
         assert done.called and (not done.served.known or done.served.value is not False)
+
+    def test_the_whole_change(self, vendor: Vendor) -> None:
+        vendor.lag = 1
+        assert self.turned_off(vendor, 10, dry=True)["changed"] and not vendor.writes
+        first, again = self.turned_off(vendor, 10), self.turned_off(vendor, 10)
+        assert (first["status"], first["changed"], again["status"], again["changed"]) == (
+            *("effective", True),
+            *("effective", False),
+        )
+        assert first["effective_after"] is not None and len(vendor.writes) == 1
+
+    def test_a_change_that_nobody_sees_fails(self, vendor: Vendor) -> None:
+        vendor.lag = None
+        done = self.turned_off(vendor, 0.4)
+        assert done["failed"] and done["changed"] and done["status"] in ("not_effective", "unverified")
 
     def test_the_wrong_token(self, vendor: Vendor) -> None:
         told = self.error(vendor, token=self.wrong_token)

@@ -67,7 +67,7 @@ class GrowthBook(Vendor):
     def update(self, asked: Asked) -> Reply:
         insist(asked.method == "POST" and asked.header("Content-Type") == JSON, "POST of JSON")
         shaped(asked.body, UPDATE)
-        body: Dict[str, Any] = deepcopy(asked.body)  # type: ignore[assignment]
+        body: Dict[str, Any] = deepcopy(asked.body)  # type: ignore[arg-type]
         self.old = deepcopy(self.feature)
         for place, one in enumerate(body.get("rules", [])):
             insist(one.get("coverage", 1) == 1 or one.get("hashAttribute"), "hashAttribute where coverage is below 1")

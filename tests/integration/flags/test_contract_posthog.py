@@ -93,7 +93,11 @@ class PostHog(Vendor):
 
 
 def flag(number: int, key: str) -> Dict[str, Any]:
-    filters = {"groups": [{"properties": [], "rollout_percentage": None}], "payloads": {}, "multivariate": None}
+    filters: Dict[str, Any] = {
+        "groups": [{"properties": [], "rollout_percentage": None}],
+        "payloads": {},
+        "multivariate": None,
+    }
     return {"id": number, "key": key, "name": "", "active": True, "deleted": False, "version": 3, "filters": filters}
 
 
