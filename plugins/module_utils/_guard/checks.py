@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Iterable, NamedTuple, Optional, Tuple
+from typing import Callable, Collection, NamedTuple, Optional, Tuple
 
 from .._judge.part import shown
 from . import decision as say
@@ -204,27 +204,31 @@ def _too_many_alarm(case: Case) -> Optional[Why]:
     policy, request = case.policy, case.request
     if request.trigger.kind not in LASTING:
         return None
-    services = request.situation.services
-
-    def together(alarming: Iterable[str]) -> int:
-        """How many they are with this one; 0 for so few that they say nothing."""
-        count = max(len({*alarming, request.service}), request.situation.alarming)
-        return 0 if count < MIN_ALARMING or (services > 0 and count <= policy.max_alarming * services) else count
-
-    known = case.view.fleet.alarming
-    if not together(known):  # however many of them are elsewhere, or long gone
+    services, known = request.situation.services, case.view.fleet.alarming
+    if not _together(case, known):  # however many of them are elsewhere, or long gone
         return None
     since, here = _began(case) - policy.services_window, environment_of(request.service)
-    count = together(
-        service
-        for service, since_when in known.items()
-        if environment_of(service) == here and any(at > since for at in since_when.values())
+    count = _together(
+        case,
+        {
+            service
+            for service, since_when in known.items()
+            if environment_of(service) == here and any(at > since for at in since_when.values())
+        },
     )
     if not count:
         return None
     of = f"of {services}" if services >= count else "of an unknown number of"
     what = f"{count} {of} services alarm together (max_alarming), so that no single release is to blame"
     return Why(what, "Look for what they have in common: a provider, the network, the alerts themselves")
+
+
+def _together(case: Case, alarming: Collection[str]) -> int:
+    """How many they are with this one; 0 for so few that they say nothing."""
+    mine, situation = case.request.service, case.request.situation
+    count = max(len(alarming) + (mine not in alarming), situation.alarming)
+    few = situation.services > 0 and count <= case.policy.max_alarming * situation.services
+    return 0 if few or count < MIN_ALARMING else count
 
 
 def storm(case: Case) -> Optional[Why]:
@@ -388,7 +392,8 @@ def _not_attributable(case: Case) -> Optional[Why]:
     return None
 
 
-CHECKS: Tuple[Tuple[str, Callable[[Case], Optional[Why]]], ...] = (
+Check = Callable[[Case], Optional[Why]]
+CHECKS: Tuple[Tuple[str, Check], ...] = (
     (say.DUPLICATE, _duplicate),
     (say.NOT_ELIGIBLE, _not_eligible),
     (say.NOT_CONFIRMED, _not_confirmed),

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from typing import FrozenSet, Mapping, Optional
+from typing import Dict, FrozenSet, Mapping, Optional, Sequence, Tuple
 
 from .._errors import OptionError, nearest
 from . import decision as say
@@ -20,6 +20,7 @@ from .checks import (
     PIPELINE,
     SYSTEM,
     Case,
+    Check,
     View,
     Why,
     approving,
@@ -105,6 +106,12 @@ TABLE: Mapping[str, Mapping[str, FrozenSet[str]]] = {
     PERSON: PERSON_DENIES,
     APPROVED: APPROVED_DENIES,
 }
+# TABLE by caller and action: the checks that can stop them, in their order
+_ASKED: Dict[Tuple[str, str], Sequence[Tuple[str, Check]]] = {
+    (caller, action): [(reason, check) for reason, check in CHECKS if action in denies[reason]]
+    for caller, denies in TABLE.items()
+    for action in say.ACTIONS
+}
 
 
 def decide(policy: GuardPolicy, request: Request, view: View, now: float) -> Decision:
@@ -119,10 +126,8 @@ def decide(policy: GuardPolicy, request: Request, view: View, now: float) -> Dec
     case = Case(policy, request, view, now)
     if request.action == UNDO:
         return _decision(case, say.ALLOWED, "", Why("It takes back our own unfinished rollout", ""))
-    denies = TABLE[case.caller]
-    for reason, check in CHECKS:
-        stands = request.action in denies[reason] and not (case.view.escalates and reason in ESCALATED)
-        why = check(case) if stands else None
+    for reason, check in _ASKED[case.caller, request.action]:
+        why = check(case) if not (view.escalates and reason in ESCALATED) else None
         if why is not None:
             return _denied(case, reason, why)
     return _by_mode(case)
