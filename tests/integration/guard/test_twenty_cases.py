@@ -200,7 +200,7 @@ def test_case_03_forged_kinds_and_selections_are_refused(site: Site) -> None:
     for name, ident in (("", "x"), (ALARM, "")):
         asked = {"trigger": {"kind": "alert", "name": name, "id": ident}, "service": SERVICE, "action": ROLLBACK}
         with pytest.raises(OptionError, match="needs a name and an id"):
-            _ask_guard.request_of({**asked, "situation": {}, "approved": ""}, "guard")
+            _ask_guard.request_of({**asked, "situation": {}, "approved": "", "after": ""}, "guard")
     inventory = {"groups": {"all": ["web1", "db1"], "shop": ["web1"], "empty": []}}
     for group in ("all", "ungrouped", "*", "shop:db", "~.*", "shop,all", "../shop", "{{ groups.all }}", "empty", ""):
         with pytest.raises(OptionError):
@@ -284,6 +284,7 @@ ASKED: Dict[str, Any] = {
     "kind": "rollback",
     "intent": {},
     "approved": "",
+    "after": "",
     "lease_ttl": TTL,
     "on_denied": "continue",
     "ledger": {},
