@@ -21,6 +21,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes impo
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision import ERROR_CODE, PERSON
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.rollouts import CLOSE, UNDO
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._part import done_by
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     LEASE_TTL,
     SERVICE,
@@ -101,22 +102,16 @@ class ActionModule(ControllerAction):
             raise OptionError(f"{plan['release']} was not rolled back: {senseless}", service=options["service"])
         wish = _wish(options, trigger, plan, gates)
         answer = self._done(guard.ActionModule, wish, options, task_vars)
+        if self.checking and answer.get("rollout"):
+            # what a rehearsal hands on is not in the ledger, and has nothing of what was asked for
+            answer["rollout"].update({name: wish[name] for name in ("kind", "release", "intent")})
         return {"confirmed": gates, "next": BACK if answer.get("allowed") else REFUSED, **answer}
 
     def _done(self, action: Type[ControllerAction], given: Facts, options: Facts, task_vars: Facts) -> Facts:
         """The result of another task of this collection, done by this process."""
-        task = self._task.copy()
         # the ledger as it was written: here, defaults are filled in that it does not take
-        task.args = {"service": options["service"], "ledger": self._task.args.get("ledger") or {}, **given}
-        part = action(
-            task=task,
-            connection=self._connection,
-            play_context=self._play_context,
-            loader=self._loader,
-            templar=self._templar,
-            shared_loader_obj=self._shared_loader_obj,
-        )
-        return part.run(task_vars=task_vars)
+        usual = {"service": options["service"], "ledger": self._task.args.get("ledger") or {}}
+        return done_by(self, action, {**usual, **given}, task_vars)
 
 
 def _unsettled(due: Facts) -> bool:

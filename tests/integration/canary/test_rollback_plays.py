@@ -197,7 +197,7 @@ def test_one_that_fails_waits_for_a_person_and_for_the_batch_before(promoted: Ca
     shop.turn_bad("2.0.1")
     shop.break_release("web1", "1.0.0", start=False)
     with shop.load():
-        run = roll_back(shop, rollback_trigger=alert("a1"), rollback_batches=[1, "100%"])
+        run = roll_back(shop, rollback_trigger=alert("a1"), rollback_batches=[1, "100%"], rollback_lease_ttl=30)
         said = ended(run, well=False)
         assert shop.last().state == "unresolved"
         assert shop.current() == {**NEW, "web1": "1.0.0"}  # switched, and not healthy: the others were not begun
