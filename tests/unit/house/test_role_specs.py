@@ -18,8 +18,14 @@ INTERNAL = ("settle", "undo")
 UNCHECKED = (*INTERNAL, "notify")
 PREFIX = "selfheal.delivery."
 
-# rollback_decide takes all of the role's options, and has their types
-CHECKED_BY_ITS_TASKS = [("roles/respond/tasks/main.yml", "rollback")]
+# rollback_decide and kill_switch_decide take all of their role's options, and have their types; respond takes what the
+# play before it found out
+CHECKED_BY_ITS_TASKS = [
+    ("playbooks/respond.yml", "respond"),
+    ("roles/respond/tasks/back.yml", "rollback"),
+    ("roles/respond/tasks/main.yml", "kill_switch"),
+    ("roles/kill_switch/tasks/next.yml", "rollback"),
+]
 
 
 def load(path: Path) -> Any:
@@ -52,7 +58,7 @@ def tasks(things: object) -> Iterator[Mapping[str, Any]]:
 
 def call_of(task: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the task says of the role that it calls, if it calls one."""
-    return task.get("ansible.builtin.include_role") or {}
+    return task.get("ansible.builtin.include_role") or task.get("ansible.builtin.import_role") or {}
 
 
 def includes() -> List[Tuple[str, str, Mapping[str, Any]]]:
