@@ -43,7 +43,7 @@ class Unleash:
         installed = npm_tool("unleash")
         command = [node(installed), installed / "node_modules/unleash-server/dist/server.js"]
         self._child = Child("unleash", command, self._folder, env=self._env())
-        self._child.wait_ready(self._ready)
+        self._child.wait_ready(self._ready, timeout=180)
 
     def stop(self) -> None:
         if self._child is not None:
