@@ -26,7 +26,7 @@ FILE = "file"
 CONFIG_MAP = "ConfigMap"
 FEATURE_FLAG = "FeatureFlag"
 
-_FIRST, _LONGEST = 0.005, 0.2  # seconds before a change is tried again
+_SHORTEST, _LONGEST = 0.005, 1.0  # seconds before a change is tried again
 _POLL = 0.01  # seconds between two looks at a lock
 _CHUNK = 1 << 20
 
@@ -34,7 +34,7 @@ Flags = Dict[str, Any]
 
 
 class Moved(FlagError):
-    """The document is not as it was read: somebody changed it since. Nothing was written."""
+    """The document is not as it was read, so nothing was written; or with `lost`, nobody knows. Reading it tells."""
 
 
 class Document(Protocol):
@@ -85,9 +85,13 @@ def altered(
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Let the document be what `edit` makes of its copy; read and edited again when somebody else was faster."""
-    pause = _FIRST
+    """Let the document be what `edit` makes of its copy; read and edited again when somebody else was faster.
+
+    What is waited in between grows with how long a try takes, so that many who meet do not keep each other from it.
+    """
+    pause = 0.0
     while True:
+        began = deadline.clock()
         found, revision = document.read()
         wanted = edit(deepcopy(found))
         try:
@@ -95,10 +99,12 @@ def altered(
                 document.write(wanted, revision)
             return
         except Moved as error:
-            if deadline.left() <= pause:
-                raise FlagError(f"{error.what}, again and again until the deadline", mend="Run it again") from None
+            pause = min(max(2 * pause, deadline.clock() - began, _SHORTEST), _LONGEST, deadline.left())
+            if pause <= 0:
+                raise FlagError(
+                    f"{error.what}, until the deadline", mend="Run it again", details=error.details
+                ) from None
             sleep(random.uniform(0, pause))
-            pause = min(_LONGEST, 2 * pause)
 
 
 class FileDocument:
@@ -222,6 +228,7 @@ def _own(handle: int, about: os.stat_result) -> None:
 
 def _label(path: str, handle: int) -> None:
     """Take over access lists and security labels, where there are any and the system lets us."""
-    with suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError):  # AttributeError: there is none of this on other systems
         for name in os.listxattr(path):
-            os.setxattr(handle, name, os.getxattr(path, name))
+            with suppress(OSError):
+                os.setxattr(handle, name, os.getxattr(path, name))

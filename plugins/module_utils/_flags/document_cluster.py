@@ -9,17 +9,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
-from .._act.kube.api import JSON_PATCH, Api, Conflict, Forbidden, NotFound
+from .._act.kube.api import JSON_PATCH, Api, Conflict, Forbidden, Lost, NotFound
 from .._act.kube.connection import access
 from .._errors import OptionError, PlaceError
 from .document import Flags, Moved
 from .model import Deadline, FlagError, Options
 from .names import segment
-from .texts import KEPT, MAX_BYTES, YAML, edited, form_of, parsed
+from .texts import KEPT, MAX_BYTES, YAML, edited, form_of, parsed, same
 
 GROUP = "core.openfeature.dev/v1beta1"
-
-_POINTER = KEPT.replace("~", "~0").replace("/", "~1")
 
 
 class _Object:
@@ -52,8 +50,7 @@ class _Object:
         """The steps of a JSON patch, while the object still is at `revision`."""
         pin = {"op": "replace", "path": "/metadata/resourceVersion", "value": revision}
         with self._asked() as api:
-            # sent again after a lost answer: what was done then shows as a conflict, and is seen when it is read
-            api.patch(self._path(), [pin, *steps], JSON_PATCH, repeatable=True)
+            api.patch(self._path(), [pin, *steps], JSON_PATCH)
 
     @contextmanager
     def _asked(self) -> Iterator[Api]:
@@ -67,6 +64,8 @@ class _Object:
             yield self._api
         except Conflict:
             raise Moved(f"{self.name} was changed since it was read") from None
+        except Lost as error:
+            raise Moved(f"{self.name}: {error.what}", details={"lost": True}) from None
         except NotFound as error:
             raise FlagError(
                 f"{self.name} is not there, or its kind is not: {error.what}",
@@ -103,8 +102,7 @@ class ConfigMapDocument(_Object):
         text = edited(self._text, document, self._about(key), form_of(key, self._text, self._yaml))
         if len(text.encode()) > MAX_BYTES:
             raise FlagError(f"{self._about(key)} would be larger than {MAX_BYTES // 2**20} MiB")
-        pointer = key.replace("~", "~0").replace("/", "~1")
-        self._patch([{"op": "replace", "path": f"/data/{pointer}", "value": text}], revision)
+        self._patch([_replaced("data", key, text)], revision)
 
     def _key(self, data: Mapping[str, str]) -> str:
         """The key of the flags; one that is alone needs no naming."""
@@ -154,7 +152,10 @@ class FeatureFlagDocument(_Object):
                 kept[name] = metadata.pop(KEPT)
                 if not metadata:
                     del flag["metadata"]
-        self._patch([*self._annotated(kept), {"op": "replace", "path": "/spec/flagSpec", "value": wanted}], revision)
+        before = self._found["spec"]["flagSpec"]["flags"]
+        changed = [name for name, flag in wanted["flags"].items() if not same(flag, before.get(name))]
+        steps = [_replaced("spec/flagSpec/flags", name, wanted["flags"][name]) for name in changed]
+        self._patch([*self._annotated(kept), *steps], revision)
 
     def _kept(self) -> Dict[str, str]:
         text = (self._found["metadata"].get("annotations") or {}).get(KEPT)
@@ -172,8 +173,17 @@ class FeatureFlagDocument(_Object):
         annotations = self._found["metadata"].get("annotations")
         text = json.dumps(kept, sort_keys=True)
         if not kept:
-            gone = {"op": "remove", "path": f"/metadata/annotations/{_POINTER}"}
+            gone = {"op": "remove", "path": f"/metadata/annotations/{_pointed(KEPT)}"}
             return [gone] if KEPT in (annotations or {}) else []
         if annotations is None:
             return [{"op": "add", "path": "/metadata/annotations", "value": {KEPT: text}}]
-        return [{"op": "add", "path": f"/metadata/annotations/{_POINTER}", "value": text}]
+        return [{"op": "add", "path": f"/metadata/annotations/{_pointed(KEPT)}", "value": text}]
+
+
+def _pointed(key: str) -> str:
+    """A key in a JSON pointer."""
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def _replaced(path: str, key: str, value: object) -> Mapping[str, Any]:
+    return {"op": "replace", "path": f"/{path}/{_pointed(key)}", "value": value}

@@ -165,7 +165,8 @@ def _own_rules(flag: Flag, variant: str, wish: Wish) -> Flag:
     rules = kept(flag)
     if rules and not flag.get("targeting"):
         default = variant if wish.variation else rules.get("defaultVariant")
-        return without_kept({**flag, "defaultVariant": default, "targeting": rules.get("targeting")})
+        bare = {name: value for name, value in without_kept(flag).items() if name != "defaultVariant"}
+        return {**bare, **({"defaultVariant": default} if default else {}), "targeting": rules.get("targeting")}
     if flag.get("targeting") and not wish.variation:
         return flag
     return {**flag, "defaultVariant": variant}

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator
 
@@ -60,20 +61,27 @@ def staff() -> EvaluationContext:
     return somebody("user-1", email="a@shop.test")
 
 
-@pytest.fixture
-def client(flags: Path) -> Iterator[OpenFeatureClient]:
+@contextmanager
+def reading(flags: Path) -> Iterator[OpenFeatureClient]:
+    """A client that looks at the file every `POLL` seconds; by default it would be 5 s."""
     from openfeature import api
     from openfeature.contrib.provider.flagd import FlagdProvider
     from openfeature.contrib.provider.flagd.config import ResolverType
 
     provider = FlagdProvider(
-        resolver_type=ResolverType.FILE,
-        offline_flag_source_path=str(flags),
-        deadline_ms=int(POLL * 1000),
+        resolver_type=ResolverType.FILE, offline_flag_source_path=str(flags), deadline_ms=int(POLL * 1000)
     )
     api.set_provider_and_wait(provider, domain=str(flags))
-    yield api.get_client(domain=str(flags))
-    provider.shutdown()
+    try:
+        yield api.get_client(domain=str(flags))
+    finally:
+        provider.shutdown()
+
+
+@pytest.fixture
+def client(flags: Path) -> Iterator[OpenFeatureClient]:
+    with reading(flags) as client:
+        yield client
 
 
 def changed(flags: Path, wish: Wish) -> None:
@@ -143,3 +151,32 @@ def test_the_trap_a_disabled_flag_serves_the_callers_default(
     assert (told.known, told.why) == (False, "it is DISABLED, so clients get their code's default")
     changed(flags, Wish("off"))
     seen_after(lambda: client.get_boolean_value("new-search", True, staff) is False)
+
+
+def test_a_yaml_file_with_comments_is_read_by_a_client_after_each_change(
+    tmp_path: Path, staff: EvaluationContext
+) -> None:
+    path = tmp_path / "flags.yaml"
+    text = """\
+flags:  # of the shop
+  new-search:
+    state: ENABLED
+    variants: {"on": true, "off": false}
+    defaultVariant: "off"
+    targeting:
+      if:  # staff only
+        - ends_with: [{var: email}, "@shop.test"]
+        - "on"
+        - "off"
+"""
+    path.write_text(text)
+    with reading(path) as client:
+
+        def served(default: bool) -> bool:
+            return client.get_boolean_value("new-search", default, staff)
+
+        changed(path, Wish("off"))
+        seen_after(lambda: served(True) is False)
+        changed(path, Wish("on", serve=True))
+        seen_after(lambda: served(False) is True)
+    assert "# of the shop" in path.read_text() and "# staff only" in path.read_text()

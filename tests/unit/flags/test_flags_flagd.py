@@ -47,7 +47,10 @@ def test_rules_are_kept_while_it_is_off_and_come_back() -> None:
     assert off == flag("off", metadata={"owner": "search", KEPT: kept(RULES, "off")})
     assert wished(off, WHERE, OFF) == off
     assert wished(off, WHERE, ON) == before
-    assert wished(wished(flag("off", RULES), WHERE, OFF), WHERE, ON) == flag("off", RULES)
+    for without_metadata in (flag("off", RULES), {**flag(None, RULES), "defaultVariant": "on"}):
+        assert wished(wished(without_metadata, WHERE, OFF), WHERE, ON) == without_metadata
+    no_default = {name: value for name, value in flag(None, RULES).items() if name != "defaultVariant"}
+    assert wished(wished(no_default, WHERE, OFF), WHERE, ON) == no_default
 
 
 def test_steps_of_a_percentage_keep_the_rules_that_were_its_own() -> None:
