@@ -3,8 +3,8 @@
 """A shop whose newest feature is behind a feature flag, and is broken: `app.py PORT [SHARE]`, run by demo/place.py.
 
 `release.json` beside it says where the flag is: `{"flag": {"type": "json", "path": …, "name": …}}`, a file that is read
-again and again, or `{"type": "unleash", "url": …, "token": …, "name": …, "environment": …}`, by Unleash's own SDK. While
-the flag is on, more than half of the requests fail, each counted by its error code as docs/error-codes.md asks for.
+again and again, or `{"type": "unleash", "url": …, "token": …, "name": …, "environment": …}`, read by Unleash's own SDK.
+While the flag is on, more than half of the requests fail, each counted by its code as docs/error-codes.md asks for.
 """
 
 from __future__ import annotations

@@ -25,13 +25,13 @@ class Switch:
     """A flag, and what its policy says of it; how its provider is reached stays in the inventory, with its secrets.
 
     `deadline` is for the call and its taking effect, `refresh` for clients that poll, both in seconds. `serve` is what
-    clients are to be served while it is off; None is false.
+    clients are to be served while it is off.
     """
 
     flag: str
     environment: str = ""
     project: str = ""
-    serve: object = None
+    serve: object = False
     context: Mapping[str, object] = field(default_factory=dict)
     deadline: float = DEADLINE
     refresh: float = REFRESH
@@ -82,5 +82,5 @@ def switch_of(name: str, policy: Mapping[str, object], shared: object) -> Switch
         if seconds > LONGEST:
             raise OptionError(f"flag {name!r}: {key} is over {LONGEST:g} s", mend="A kill switch has to be quick")
     texts = {key: str(part.get(key) or "") for key in ("environment", "project")}
-    kept = dict(context or {})
-    return Switch(name, **texts, serve=plain(part.get("serve")), context=kept, deadline=deadline, refresh=refresh)
+    serve, kept = plain(part.get("serve")), dict(context or {})
+    return Switch(name, **texts, serve=serve is not None and serve, context=kept, deadline=deadline, refresh=refresh)

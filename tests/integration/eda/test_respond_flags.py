@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: selfheal.delivery contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A feature flag as the first way back, on real places: what follows where it helps, where it does not, and who decides."""
+"""A feature flag as the first way back, on real places: what follows where it helps and where not, and who decides."""
 
 from __future__ import annotations
 
@@ -124,11 +124,9 @@ def test_a_flag_that_nobody_knows_is_followed_by_the_next_way(world: World) -> N
         assert "no flag could be turned off" in page["summary"] and "new-search" in page["summary"]
         # the provider does not know it either: the places go back
         world.told.posts.clear()
-        policy(shop, flag="gone", flags={"gone": {}}, guard={**GUARD, "breaker": {"failures": 9}, "cooldown": 0})
-        policy(
-            shop, guard={**GUARD, "alerts": ["Again"], "cooldown": 0, "global_cooldown": 0, "breaker": {"failures": 9}}
-        )
-        policy(shop, response=["flag_off", "restart", "rollback"])
+        free = {"alerts": ["Again"], "cooldown": 0, "global_cooldown": 0, "breaker": {"failures": 9}}
+        ways = ["flag_off", "restart", "rollback"]
+        policy(shop, flag="gone", flags={"gone": {}}, guard={**GUARD, **free}, response=ways)
         said = respond(shop, world.event("Again"))
     assert "flag gone could not be turned off" in said.replace("\n", " ") and shop.current() == OLD
     assert world.events() == ["rolled_back"] and world.flag() is True
