@@ -20,8 +20,7 @@ from .._sense.client import pieces, redacted, why
 from .._tell.posting import retry_after
 from .._tell.text import clean
 from .model import Deadline, FlagError, Options
-from .names import segment as segment  # for those who speak HTTP
-from .names import unknown as unknown
+from .names import segment, unknown
 
 try:
     import requests
@@ -31,6 +30,8 @@ except ImportError as error:
     MISSING: Optional[ImportError] = error
 else:
     MISSING = None
+
+__all__ = ("MAX_BYTES", "MISSING", "Answer", "Http", "refused", "segment", "token_of", "unknown")
 
 MAX_BYTES = 16 * 1024 * 1024
 _SAID = 200  # characters of a provider's own words that are shown
