@@ -117,8 +117,9 @@ class LookupModule(LookupBase):
             raise
 
     def _where(self) -> Dict[str, Any]:
+        templar: Any = self._templar
         # of a variable only the outermost level is rendered by then
-        shared: Dict[str, Any] = self._templar.template(self.get_option("flags"))
+        shared: Dict[str, Any] = templar.template(self.get_option("flags"))
         own = {name: self.get_option(name) for name in _SHARED}
         for name in shared:
             if name not in _SHARED:
