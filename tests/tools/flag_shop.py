@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: selfheal.delivery contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A service behind a home-made flag, its users, and the ansible-playbook that turns the flag for more and more of them.
+"""A service behind a flag, its users, and the ansible-playbook that turns the flag on for more and more of them.
 
-The service reads the file of its flags itself, again and again, and decides for each user by that; what it counts says
-which side served. A real Prometheus scrapes it.
+The service asks the flag's real client for each user, or reads a home-made one itself; what it counts says which side
+served. A real Prometheus scrapes it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from ansible_run import Run
 from prometheus_client import CollectorRegistry, Counter, start_http_server
@@ -49,20 +49,25 @@ GATE = {
 }
 
 
-class FlaggedShop:
-    """Serves `rps` requests a second; of those that the on side serves, the part `rate` answers 500."""
+def home_made(flags: Path) -> Callable[[int], bool]:
+    """What a user is served by the file `flags` as it is now."""
 
-    def __init__(self, flags: Path, *, rps: float = 900, rate: float = 0.0, seed: int = 0) -> None:
-        self.flags, self.rps, self.rate = flags, rps, rate
+    def served(user: int) -> bool:
+        flag = json.loads(flags.read_text())[FLAG]
+        return bool(flag["enabled"]) and zlib.crc32(f"{FLAG} {user}".encode()) % 100 < flag.get("percentage", 100)
+
+    return served
+
+
+class FlaggedShop:
+    """Serves `rps` requests a second, to each user what `served` says; of the on side's the part `rate` answers 500."""
+
+    def __init__(self, served: Callable[[int], bool], *, rps: float = 900, rate: float = 0.0, seed: int = 0) -> None:
+        self.served, self.rps, self.rate = served, rps, rate
         self._chance = random.Random(seed)
         self.registry = CollectorRegistry()
         self._requests = Counter("http_requests", "Requests.", [LABEL, "code"], registry=self.registry)
         self._requests.labels("off", "200")  # a side that has served nobody yet has no series
-
-    def served(self, user: int) -> bool:
-        """What this user is served, by the file as it is now."""
-        flag = json.loads(self.flags.read_text())[FLAG]
-        return bool(flag["enabled"]) and zlib.crc32(f"{FLAG} {user}".encode()) % 100 < flag.get("percentage", 100)
 
     def share(self) -> float:
         """Of 100 users, how many are served the on side."""
@@ -87,9 +92,9 @@ class FlaggedShop:
 class FlagSite:
     """The inventory of one place that is a flag, its ledger, and the playbooks run on it."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str], url: str, flags: Path) -> None:
+    def __init__(self, folder: Path, env: Mapping[str, str], url: str, options: Mapping[str, Any]) -> None:
         self.folder, self.env, self.ledger = folder, dict(env), folder / "ledger.sqlite"
-        self.options: Dict[str, Any] = {"flag": FLAG, "provider": {"type": "json", "path": str(flags)}, "deadline": 5}
+        self.options: Dict[str, Any] = {"flag": FLAG, "deadline": 10, **options}
         self.policy: Dict[str, Any] = {
             "backend": "flag",
             "backend_options": self.options,
@@ -152,12 +157,9 @@ class FlagSite:
 
 
 @contextmanager
-def flagged(folder: Path, **shop: Any) -> Iterator[Tuple[FlaggedShop, str]]:
-    """A shop whose flag is off, with users, and the URL of the Prometheus that scrapes it. Arguments are the shop's."""
-    folder.mkdir(parents=True, exist_ok=True)
-    flags = folder / "flags.json"
-    flags.write_text(json.dumps({FLAG: {"enabled": False, "percentage": 0}, "other": True}, indent=2))
-    running = FlaggedShop(flags, **shop)
+def flagged(folder: Path, served: Callable[[int], bool], **shop: Any) -> Iterator[Tuple[FlaggedShop, str]]:
+    """A shop with users, and the URL of the Prometheus that scrapes it. Arguments are the shop's."""
+    running = FlaggedShop(served, **shop)
     server, serving = start_http_server(0, "127.0.0.1", registry=running.registry)
     done = threading.Event()
     users = threading.Thread(target=running.run, args=(done,))

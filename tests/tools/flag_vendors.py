@@ -234,6 +234,7 @@ class Contract:
     token = "management-secret"
     client_token = "client-secret"
     wrong_token = "not-the-right-secret"
+    wrong_client_token = "not-the-right-client"
     secrets: Optional[Tuple[str, ...]] = None  # both tokens, when nobody says
     where = Where("new-search", "production", "shop")
     near = "new-serch"  # an unknown flag near to one that is there
@@ -323,6 +324,12 @@ class Contract:
     def test_no_client_token_is_not_known(self, vendor: Vendor) -> None:
         done = carry_out(self.provider(vendor, client_token=""), self.where, self.off, asks=1)
         assert not done.served.known and "client_token" in done.served.why
+
+    def test_a_wrong_client_token_changes_nothing(self, vendor: Vendor) -> None:
+        self.client_token = self.wrong_client_token
+        with pytest.raises(DeliveryError, match="client_token|SDK key|HTTP 401"):
+            self.turned_off(vendor, 5)
+        assert not vendor.writes
 
     def test_an_unknown_flag(self, vendor: Vendor) -> None:
         told = self.error(vendor, Where(self.near, self.where.environment, self.where.project))

@@ -19,10 +19,10 @@ import json
 from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from .._errors import OptionError
-from .http import Answer, Http, refused, segment, token_of, unknown
+from .http import Http, refused, segment, token_of, unknown
 from .model import OFF, Change, Deadline, FlagError, Options, Provider, Served, State, Value, Where, Wish
 from .texts import same
-from .vendors import Sides, mapping, mappings, number, unknown_to_clients
+from .vendors import Sides, mapping, mappings, no_client, number, unknown_to_clients
 
 _URL, _CDN = "https://api.configcat.com", "https://cdn-global.configcat.com"
 _BY = "config JSON of SDKs"
@@ -114,10 +114,11 @@ class ConfigCat:
         key = token_of(self._sides.options, client=True)
         path = f"/configuration-files/{'/'.join(map(segment, key.split('/')))}/config_v6.json"
         answer = self._sides.clients(_CDN, {}).get(path)
+        what = f"asking what clients are served of {where}"
+        if answer.status in (401, 403, 404):
+            raise no_client(answer, what, "SDK key of a config V2")
         if not answer.ok:
-            hints = {403: "client_token is no SDK key of a config V2", 404: "client_token is no SDK key of a config V2"}
-            named = Answer(answer.status, answer.url.split("/configuration-files/")[0], None, answer.said)
-            raise refused(named, f"asking what clients are served of {where}", hints)
+            raise refused(answer, what)
         elsewhere = mapping(answer.fields.get("p"))
         if not isinstance(answer.fields.get("f"), Mapping) and elsewhere.get("u"):
             raise FlagError("this config is downloaded from elsewhere", mend=f"Set client_url to {elsewhere['u']}")

@@ -28,7 +28,7 @@ _BY = "Flags API"
 
 
 def build(options: Options, deadline: Deadline) -> Provider:
-    return Flagsmith(Sides(options, deadline))
+    return Flagsmith(Sides(options, deadline, "/api/v1"))
 
 
 def _headers(token: str) -> Dict[str, str]:
@@ -58,8 +58,10 @@ class Flagsmith:
         if not answer.ok:
             raise refused(answer, f"reading {where}")
         found = mappings(answer.fields.get("results"))
-        if len(found) != 1:
+        if not found:
             raise self._not_there(where, environment)
+        if len(found) > 1:
+            raise FlagError(f"{where} has {len(found)} states in one environment", mend="Look at it in Flagsmith")
         value = found[0].get("feature_state_value")
         return State(
             on=found[0].get("enabled") is True,
@@ -141,7 +143,7 @@ class Flagsmith:
 
     def _still_on(self, where: Where) -> bool:
         """Do segments or identities have it turned on, whatever the environment's default is? Looked up once."""
-        if where not in self._overrides and (self._sides.options.token or self._sides.options.token_file):
+        if where not in self._overrides and self._sides.may_manage:
             state = mapping(self.state(where).raw["state"])
             query = {"environment": str(self._environment(where).get("id")), "feature": str(_feature(state))}
             answer = _taken(self._http.get("/api/v1/features/featurestates/", query), where)

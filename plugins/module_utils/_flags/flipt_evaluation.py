@@ -19,6 +19,11 @@ LOCAL = "http://localhost:8080"  # where Flipt listens when nobody says
 _BY = "evaluation API"
 
 
+def bearer(token: str) -> Dict[str, str]:
+    """Who asks; Flipt may be set up so that anybody may."""
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
 class Evaluation:
     """Asked as clients ask; `environment` is '' for version 1, which has none."""
 
@@ -28,8 +33,7 @@ class Evaluation:
     def served(self, where: Where, wish: Wish, rules: Callable[[], Optional[Rules]]) -> Served:
         """The evaluation, and the share that `rules` say; they are asked when one evaluation does not say it all."""
         token = token_of(self._sides.options, client=True, needed=False)
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        http = self._sides.clients(self._sides.options.url or LOCAL, headers)
+        http = self._sides.clients(self._sides.options.url or LOCAL, bearer(token))
         body: Dict[str, object] = {
             "namespaceKey": self._namespace,
             "flagKey": where.flag,

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Dict, List, Mapping, Optional
 
 from .._errors import OptionError
-from .flipt_evaluation import LOCAL, Evaluation
+from .flipt_evaluation import LOCAL, Evaluation, bearer
 from .flipt_rules import Rules, for_wish, read
 from .http import Http, refused, segment, unknown
 from .model import Change, Deadline, FlagError, Options, Provider, Served, State, Where, Wish
@@ -40,7 +40,7 @@ class FliptV2:
 
     @property
     def _http(self) -> Http:
-        return self._sides.management(LOCAL, lambda token: {"Authorization": f"Bearer {token}"})
+        return self._sides.management(LOCAL, bearer, needed=False)
 
     def state(self, where: Where) -> State:
         answer = self._http.get(f"{self._resources(where)}/{_KIND}/{segment(where.flag)}")
@@ -76,10 +76,13 @@ class FliptV2:
         self._sides.close()
 
     def _read(self, where: Where) -> Optional[Rules]:
-        """The rules, as far as this one may ask for them."""
-        if not (self._sides.options.token or self._sides.options.token_file):
+        """The rules; None where this one may not ask for them."""
+        try:
+            return _rules(self.state(where))
+        except FlagError:
+            if self._sides.may_manage:
+                raise
             return None
-        return _rules(self.state(where))
 
     def _resources(self, where: Where) -> str:
         return f"{_ROOT}/{segment(self._environment(where))}/namespaces/{segment(_namespace(where))}/resources"

@@ -32,7 +32,7 @@ _Strategy = Mapping[str, object]
 
 
 def build(options: Options, deadline: Deadline) -> Provider:
-    return GitLab(Sides(options, deadline))
+    return GitLab(Sides(options, deadline, "/api/v4"))
 
 
 def _headers(token: str) -> Dict[str, str]:
@@ -114,15 +114,18 @@ class GitLab:
         """The environment; one that the flag has a strategy for where none is named."""
         if where.environment:
             return where.environment
-        if self._sides.options.token or self._sides.options.token_file:
+        if self._sides.may_manage:
             scopes = [name for one in mappings(self.state(where).raw.get("strategies")) for name in _scopes(one)]
             return next((name for name in scopes if "*" not in name), "production")
         return "production"
 
     def _not_there(self, where: Where) -> FlagError:
         flags = self._http.get(f"/api/v4/projects/{segment(where.project)}/feature_flags", {"per_page": "100"})
+        names = texts(flags.data, "name")
+        if where.flag in names:
+            return FlagError(f"{where} is a legacy flag, which the API lists only", mend="Make it anew in GitLab")
         if flags.ok:
-            return unknown("flag", where.flag, texts(flags.data, "name"), f"project {where.project!r}")
+            return unknown("flag", where.flag, names, f"project {where.project!r}")
         projects = self._http.get("/api/v4/projects", {"membership": "true", "simple": "true", "per_page": "100"})
         if flags.status == 404 and projects.ok:
             return unknown("project", where.project, texts(projects.data, "path_with_namespace"))

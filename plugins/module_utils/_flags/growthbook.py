@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Tuple
 
 from .._errors import OptionError
-from .http import Http, refused, segment, token_of, unknown
+from .http import Answer, Http, refused, segment, token_of, unknown
 from .model import OFF, Change, Deadline, FlagError, Options, Provider, Served, State, Value, Where, Wish
 from .texts import same
-from .vendors import Sides, mapping, mappings, number, texts, unknown_to_clients, without_token
+from .vendors import Sides, mapping, mappings, no_client, number, texts, unknown_to_clients, without_token
 
 _URL, _CDN = "https://api.growthbook.io", "https://cdn.growthbook.io"
 _OFF, _SHARE = "selfheal.delivery: off", "selfheal.delivery: share"  # how our rules' descriptions begin
@@ -33,7 +33,7 @@ _Rule = Mapping[str, object]
 
 
 def build(options: Options, deadline: Deadline) -> Provider:
-    return GrowthBook(Sides(options, deadline))
+    return GrowthBook(Sides(options, deadline, "/api"))
 
 
 def _headers(token: str) -> Dict[str, str]:
@@ -58,7 +58,7 @@ class GrowthBook:
     def state(self, where: Where) -> State:
         answer = self._http.get(_path(where))
         if answer.status in (400, 404):
-            raise self._not_there(where)
+            raise self._not_there(where, answer)
         if not answer.ok:
             raise refused(answer, f"reading {where}")
         feature = mapping(answer.fields.get("feature"))
@@ -94,9 +94,11 @@ class GrowthBook:
         if not key:
             return without_token()
         answer = self._sides.clients(self._sides.options.url or _CDN, {}).get(f"/api/features/{segment(key)}")
+        what = f"asking what clients are served of {where}"
+        if answer.status in (400, 401, 403, 404):
+            raise no_client(answer, what, "client key (sdk-…)")
         if not answer.ok:
-            hints = dict.fromkeys((400, 401, 403, 404), "client_token is no client key (sdk-…)")
-            raise refused(answer, f"asking what clients are served of {where}", hints)
+            raise refused(answer, what)
         features = answer.fields.get("features")
         if "encryptedFeatures" in answer.fields and not features:
             return unknown_to_clients("what SDKs are given is encrypted", _BY)
@@ -108,11 +110,12 @@ class GrowthBook:
     def close(self) -> None:
         self._sides.close()
 
-    def _not_there(self, where: Where) -> FlagError:
-        answer = self._http.get("/api/v2/features", {"limit": "100"})
-        if not answer.ok:
-            return refused(answer, "looking for the features")
-        return unknown("flag", where.flag, texts(answer.fields.get("features"), "id"))
+    def _not_there(self, where: Where, answer: Answer) -> FlagError:
+        features = self._http.get("/api/v2/features", {"limit": "100"})
+        names = texts(features.fields.get("features"), "id")
+        if not features.ok or where.flag in names:
+            return refused(answer, f"reading {where}")
+        return unknown("flag", where.flag, names)
 
 
 @dataclass(frozen=True)

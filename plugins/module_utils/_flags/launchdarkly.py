@@ -28,6 +28,7 @@ from .vendors import (
     attributes,
     mapping,
     mappings,
+    no_client,
     number,
     required,
     targeting_key,
@@ -44,7 +45,7 @@ _DEFAULT = "clients get their code's default"
 
 
 def build(options: Options, deadline: Deadline) -> Provider:
-    return LaunchDarkly(Sides(options, deadline))
+    return LaunchDarkly(Sides(options, deadline, "/api/v2"))
 
 
 def _headers(token: str) -> Dict[str, str]:
@@ -69,13 +70,13 @@ class LaunchDarkly:
     def state(self, where: Where) -> State:
         environment = required(where.environment, "environment", "LaunchDarkly", "production")
         answer = self._http.get(self._path(where), {"env": environment})
-        if answer.status == 404:
-            raise self._not_there(where)
+        if answer.status in (400, 404):
+            raise self._not_there(where, answer)
         if not answer.ok:
             raise refused(answer, f"reading {where}", mend="Set an access token (api-…) of the right account")
         settings = mapping(mapping(answer.fields.get("environments")).get(environment))
         if not settings:
-            raise self._no_environment(where)
+            raise self._no_environment(where) or refused(answer, f"reading {where} in {environment}")
         if answer.fields.get("archived") is True or settings.get("archived") is True:
             raise FlagError(f"{where} is archived: {_DEFAULT}", mend="Restore the flag first, or change the code")
         flag = {"variations": answer.fields.get("variations"), "settings": settings}
@@ -200,14 +201,18 @@ class LaunchDarkly:
         return Served(known=True, value=found.get("value"), by=by)
 
     def _taken(self, answer: Answer, where: Where) -> None:
+        what = f"asking what clients are served of {where}"
+        if answer.status in (400, 401, 403, 404):
+            raise no_client(answer, what, "SDK key, mobile key or client-side ID of this environment")
         if not answer.ok:
-            hints = {401: "client_token is wrong", 403: "client_token is wrong", 404: "client_token is wrong"}
-            # the address holds the client's key and who asks
-            raise refused(_nameless(answer), f"asking what clients are served of {where}", hints)
+            raise refused(answer, what)
 
-    def _not_there(self, where: Where) -> FlagError:
+    def _not_there(self, where: Where, answer: Answer) -> FlagError:
         project = where.project or "default"
         flags = self._http.get(f"/api/v2/flags/{segment(project)}", {"limit": "100", "summary": "true"})
+        if where.flag in texts(flags.fields.get("items"), "key"):
+            missing = self._no_environment(where)
+            return missing or refused(answer, f"reading {where}")
         if flags.ok:
             return unknown("flag", where.flag, texts(flags.fields.get("items"), "key"), f"project {project!r}")
         projects = self._http.get("/api/v2/projects", {"limit": "100"})
@@ -215,15 +220,14 @@ class LaunchDarkly:
             return unknown("project", project, texts(projects.fields.get("items"), "key"))
         return refused(flags, f"looking for the flags of project {project!r}")
 
-    def _no_environment(self, where: Where) -> FlagError:
+    def _no_environment(self, where: Where) -> Optional[FlagError]:
+        """The error for an environment that is not there; None when it is."""
         project = where.project or "default"
         found = self._http.get(f"/api/v2/projects/{segment(project)}/environments", {"limit": "100"})
         names = texts(found.fields.get("items"), "key") if found.ok else []
+        if where.environment in names:
+            return None
         return unknown("environment", where.environment, names, f"project {project!r}")
-
-
-def _nameless(answer: Answer) -> Answer:
-    return Answer(answer.status, answer.url.split("/sdk/")[0].split("/msdk/")[0], None, answer.said, answer.is_html)
 
 
 def _context(wish: Wish) -> Dict[str, object]:

@@ -4,7 +4,7 @@
 
 After the published contract: PostHog docs, API "Feature flags" (list with search, partial update by id; `version`
 pins it), "Approvals" (a gated change answers 409 with a change request), "Projects" (`api_token`), and "Flags, the
-feature flags evaluation API endpoint" (`/flags?v=2`).
+feature flags evaluation API endpoint" (`/flags/?v=2`, as its SDKs write it).
 
 | off means | serves | verified by | tried against |
 |---|---|---|---|
@@ -102,7 +102,7 @@ class PostHog:
             )
         body = {"api_key": token, "distinct_id": targeting_key(wish), "person_properties": attributes(wish)}
         clients = self._sides.clients(self._sides.options.url or _CLIENTS, {})
-        answer = clients.ask("POST", "/flags", body, query={"v": "2"})
+        answer = clients.ask("POST", "/flags/", body, query={"v": "2"}, evaluates=True)
         if not answer.ok:
             hints = {401: "client_token is no project's token"}
             raise refused(answer, f"asking what clients are served of {where}", hints)
@@ -125,14 +125,14 @@ class PostHog:
             # one person who does not get it says nothing about the others
             return Served(known=True, value=flag.get("variant") or True, why="it is still active", by=_BY)
         value = (flag.get("variant") or True) if flag.get("enabled") is True else False
-        if wish.percentage is None or not self._may_ask:
+        if wish.percentage is None or not self._sides.may_manage:
             return Served(known=True, value=value, by=_BY)
         share = _share(self.state(where).raw)
         return Served(known=True, value=value, percentage=share, by=f"{_BY}, and release conditions")
 
     def _absent(self, where: Where) -> Served:
         """Not among the flags: inactive, or the token is of a project that has no such flag."""
-        if self._is_own is None and self._may_ask:
+        if self._is_own is None and self._sides.may_manage:
             answer = self._http.get(_project(where))
             token = token_of(self._sides.options, client=True)
             self._is_own = answer.fields.get("api_token") == token if answer.ok else None
@@ -142,10 +142,6 @@ class PostHog:
             why = "the flag is not served, but whether client_token is of this project cannot be asked (project:read)"
             return unknown_to_clients(why, _BY)
         return unknown_to_clients("client_token is another project's, which has no such flag", _BY)
-
-    @property
-    def _may_ask(self) -> bool:
-        return bool(self._sides.options.token or self._sides.options.token_file)
 
     def _not_there(self, where: Where) -> FlagError:
         answer = self._http.get(f"{_project(where)}feature_flags/", {"limit": "100"})

@@ -4,20 +4,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Callable, Dict, List, Mapping, Optional
+from urllib.parse import urlsplit, urlunsplit
 
 from .._errors import OptionError
-from .http import Http, token_of
-from .model import Deadline, Options, Served, Wish
+from .http import Answer, Http, refused, token_of
+from .model import Deadline, FlagError, Options, Served, Wish
 
 SOMEBODY = "selfheal.delivery"  # who asks, when no context names anybody
 
 
 class Sides:
-    """The two sides of a vendor: its management API, and what its clients ask. Each is reached when it is needed."""
+    """The two sides of a vendor: its management API, and what its clients ask. Each is reached when it is needed.
 
-    def __init__(self, options: Options, deadline: Deadline) -> None:
-        self.options, self._deadline = options, deadline
+    `root` is where the API begins in the vendor's own addresses, such as `/api/v2`: whether an address is given with it
+    or without, it is the same.
+    """
+
+    def __init__(self, options: Options, deadline: Deadline, root: str = "") -> None:
+        self.options, self._deadline, self._root = options, deadline, root
         self._management: Optional[Http] = None
         self._clients: Optional[Http] = None
 
@@ -25,19 +31,30 @@ class Sides:
         """The management API; `url` is where it is when nobody says, `headers` are made of the token."""
         if self._management is None:
             sent = headers(token_of(self.options, needed=needed))
-            self._management = Http(self.options.url or url, self.options, sent, self._deadline)
+            self._management = Http(self._base(self.options.url or url), self.options, sent, self._deadline)
         return self._management
 
     def clients(self, url: str, headers: Mapping[str, str]) -> Http:
         """What clients ask; `url` is where that is when nobody says."""
         if self._clients is None:
-            self._clients = Http(self.options.client_url or url, self.options, headers, self._deadline)
+            self._clients = Http(self._base(self.options.client_url or url), self.options, headers, self._deadline)
         return self._clients
+
+    @property
+    def may_manage(self) -> bool:
+        """Is there a token for the management API?"""
+        return bool(self.options.token or self.options.token_file)
 
     def close(self) -> None:
         for side in (self._management, self._clients):
             if side is not None:
                 side.close()
+
+    def _base(self, url: str) -> str:
+        parts = urlsplit(url)
+        if not self._root or f"{self._root}/" not in f"{parts.path}/":
+            return url
+        return urlunsplit((parts.scheme, parts.netloc, f"{parts.path}/".split(f"{self._root}/")[0], "", ""))
 
 
 def required(value: str, what: str, vendor: str, example: str = "") -> str:
@@ -65,6 +82,18 @@ def unknown_to_clients(why: str, by: str = "", *, final: bool = True) -> Served:
 def without_token() -> Served:
     """Nobody may ask what clients are served."""
     return unknown_to_clients("provider has no client_token, so that clients' side cannot be asked")
+
+
+def no_client(answer: Answer, what: str, kind: str) -> FlagError:
+    """Who asks as a client is none: client_token is not of `kind`.
+
+    Some vendors have the key in the address, and say that there is no such address; it is a matter of rights all the
+    same, and the address is not shown.
+    """
+    bare = replace(answer, url=f"{urlsplit(answer.url).scheme}://{urlsplit(answer.url).netloc}")
+    error = refused(bare, what, {answer.status: f"client_token is no {kind}"})
+    error.details["http_status"] = 401
+    return error
 
 
 def mapping(value: object) -> Mapping[str, object]:

@@ -161,3 +161,9 @@ class TestFlipt(Contract):
     )
     def test_what_is_not_there(self, vendor: Flipt, where: Where, told: str) -> None:
         assert told in self.error(vendor, where)
+
+    def test_without_any_token(self, vendor: Flipt) -> None:
+        """Flipt may be set up so that anybody may ask; if not, it says so."""
+        assert "HTTP 401" in self.error(vendor, token="")
+        served = self.provider(vendor, token="").effective(self.where, Wish(ON, serve=True))
+        assert (served.known, served.value, served.percentage) == (True, True, None)

@@ -187,3 +187,12 @@ class TestGitLab(Contract):
         assert "is a client's instance ID, which cannot change flags" in self.error(vendor, token=INSTANCE)
         with pytest.raises(FlagError, match="is not the instance ID of this project's feature flags"):
             self.provider(vendor, client_token=TOKEN).effective(self.where, self.off)
+
+    def test_a_legacy_flag(self, vendor: GitLab) -> None:
+        vendor.forced = [Reply(404, {"message": "404 Not found"})]
+        assert "is a legacy flag" in self.error(vendor)
+
+    @pytest.mark.parametrize("path", ["/api/v4", "/api/v4/", "/api/v4/feature_flags/unleash/42"])
+    def test_addresses_as_gitlab_shows_them(self, vendor: GitLab, path: str) -> None:
+        vendor.url += path
+        assert carry_out(self.provider(vendor), self.where, self.off).served.value is False

@@ -188,3 +188,9 @@ class TestGrowthBook(Contract):
         assert "client_token is no client key" in self.error(vendor, client_token="sdk-other")
         vendor.feature["archived"] = True
         assert "is archived" in self.error(vendor)
+
+    def test_an_address_as_growthbook_shows_it(self, vendor: GrowthBook) -> None:
+        vendor.url += "/api"
+        assert carry_out(self.provider(vendor), self.where, self.off).served.value is False
+        vendor.forced = [Reply(400, {"message": "it is too late"})]
+        assert "reading flag 'new-search'" in self.error(vendor)

@@ -241,9 +241,13 @@ class TestLaunchDarkly(Contract):
         assert "is an SDK's key, which cannot change flags" in self.error(vendor, token=SDK)
         with pytest.raises(OptionError, match="which no client has"):
             self.provider(vendor, client_token=TOKEN).effective(self.where, self.off)
-        with pytest.raises(FlagError, match="client_token is wrong") as told:
+        with pytest.raises(FlagError, match="client_token is no SDK key") as told:
             self.provider(vendor, client_token="sdk-wrong").effective(self.where, self.off)
         assert "sdk-wrong" not in told.value.message
-        with pytest.raises(FlagError, match="client_token is wrong") as told:
+        with pytest.raises(FlagError, match="client_token is no SDK key") as told:
             self.provider(vendor, client_token="guess-4711").effective(self.where, self.off)
         assert "guess-4711" not in told.value.message
+
+    def test_what_is_there_is_not_said_to_be_missing(self, vendor: LaunchDarkly) -> None:
+        vendor.forced = [Reply(400, {"code": "invalid_request", "message": "it is too late"})]
+        assert "HTTP 400: it is too late" in self.error(vendor)

@@ -36,7 +36,7 @@ class PostHog(Vendor):
         return self.flags[0]
 
     def is_client(self, asked: Asked) -> bool:
-        return asked.path == "/flags"
+        return asked.path == "/flags/"
 
     def answer(self, asked: Asked) -> Reply:
         if self.is_client(asked):
