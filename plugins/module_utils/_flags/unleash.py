@@ -12,6 +12,9 @@ and every SDK behind that by its own refresh interval (15 s, unless its applicat
 A variation is a variant of the one strategy that the flag has: it gets all the weight, the others none. Its value is
 its payload, or its name where it has none. Unleash keeps no reason beside a change.
 
+While its database is down, Unleash holds a call for a minute. It is not waited for, but it is done if the database is
+back by then: a change that was not answered may still come true.
+
 | off means | serves | verified by | tried against |
 |---|---|---|---|
 | the flag's environment is off | false to everyone; archived: refused, clients get their code's default | what SDKs are
@@ -137,7 +140,7 @@ class Unleash:
     # --- management
 
     def _ask(self, method: str, path: str, body: object = None, query: Optional[Mapping[str, str]] = None) -> Answer:
-        """One call of the admin API. Unleash waits a minute for its database; that is told, not waited for."""
+        """One call of the admin API; FlagError says so when Unleash runs and does not answer."""
         if self._http is None:
             headers = {"Authorization": token_of(self._options)}
             self._http = Http(_base(self._options.url), self._options, headers, self._deadline)
