@@ -38,9 +38,10 @@ class Moved(FlagError):
 
 
 class Document(Protocol):
-    """Where flags lie. `name` says it to a person, as "file /etc/flags.json"."""
+    """Where flags lie. `name` says it to a person, as "file /etc/flags.json"; `note` who else has a hand in it."""
 
     name: str
+    note: str
 
     def read(self) -> Tuple[Flags, str]:
         """What it holds now, the caller's own, and the revision to pin a change to."""
@@ -121,6 +122,7 @@ class FileDocument:
             named = f"provider.path {path!r} is not an absolute path" if path else "provider has no path"
             raise OptionError(named, mend="Set provider.path to the file of flags")
         self.name = f"file {path}"
+        self.note = ""
         self._path, self._deadline, self._yaml = path, deadline, yaml
 
     def read(self) -> Tuple[Flags, str]:

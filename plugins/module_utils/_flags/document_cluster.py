@@ -20,6 +20,15 @@ from .texts import KEPT, MAX_BYTES, YAML, edited, form_of, parsed, same
 GROUP = "core.openfeature.dev/v1beta1"
 
 
+# by a label or an annotation of these, somebody else says what the object shall be
+_KEEPERS = {
+    "argocd.argoproj.io/tracking-id": "Argo CD",
+    "argocd.argoproj.io/instance": "Argo CD",
+    "kustomize.toolkit.fluxcd.io/name": "Flux",
+    "helm.toolkit.fluxcd.io/name": "Flux",
+}
+
+
 class _Object:
     """One object in the API server, read and changed within the provider's timeout and the deadline."""
 
@@ -32,6 +41,7 @@ class _Object:
         self.name = f"{self.kind} {self.namespace}/{options.name}"
         self._options, self._deadline = options, deadline
         self._api: Optional[Api] = None
+        self.note = ""
 
     def close(self) -> None:
         if self._api is not None:
@@ -44,7 +54,9 @@ class _Object:
 
     def _read(self) -> Dict[str, Any]:
         with self._asked() as api:
-            return api.get(self._path())
+            found = api.get(self._path())
+        self.note = _kept_by(found["metadata"])
+        return found
 
     def _patch(self, steps: List[Mapping[str, Any]], revision: str) -> None:
         """The steps of a JSON patch, while the object still is at `revision`."""
@@ -178,6 +190,16 @@ class FeatureFlagDocument(_Object):
         if annotations is None:
             return [{"op": "add", "path": "/metadata/annotations", "value": {KEPT: text}}]
         return [{"op": "add", "path": f"/metadata/annotations/{_pointed(KEPT)}", "value": text}]
+
+
+def _kept_by(metadata: Mapping[str, Any]) -> str:
+    """Who would undo a change, as a sentence; '' for nobody that it can be told of."""
+    owner = next((one for one in metadata.get("ownerReferences") or () if one.get("controller")), None)
+    if owner is not None:
+        return f"{owner.get('kind')} {owner.get('name')} makes it, and may put it back"
+    marks = {**(metadata.get("labels") or {}), **(metadata.get("annotations") or {})}
+    keeper = next((who for mark, who in _KEEPERS.items() if mark in marks), "")
+    return f"{keeper} keeps it, and may put it back: change it there, too" if keeper else ""
 
 
 def _pointed(key: str) -> str:

@@ -63,7 +63,7 @@ class Flagd:
             percentage=_share(flag),
             variation=str(default or ""),
             revision=revision,
-            note=_note(flag),
+            note="; ".join(filter(None, (_note(flag), self._document.note))),
             raw={"flag": flag},
         )
 

@@ -67,7 +67,7 @@ class GoFeatureFlag:
             percentage=None if _rules(flag) else 100.0,
             variation=default,
             revision=revision,
-            note=_note(flag),
+            note="; ".join(filter(None, (_note(flag), self._document.note))),
             raw={"flag": flag},
         )
 

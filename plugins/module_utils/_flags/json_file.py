@@ -43,7 +43,7 @@ class JsonFile:
         entry = _entry(document, where, self._document.name)
         share = share_of(entry)
         on = bool(entry.get(_ENABLED)) if isinstance(entry, Mapping) else bool(entry)
-        return State(on=on, percentage=share, revision=revision, raw={"entry": entry})
+        return State(on=on, percentage=share, revision=revision, note=self._document.note, raw={"entry": entry})
 
     def wanted(self, where: Where, wish: Wish, state: State) -> bool:
         entry = state.raw["entry"]

@@ -225,3 +225,21 @@ def test_another_writer_of_the_same_resource_does_not_lose_its_annotation(
     changed(provider(feature_flags, namespace, "FeatureFlag"), OFF)
     changed(provider(feature_flags, namespace, "FeatureFlag"), ON)
     assert found(feature_flags, namespace)["metadata"]["annotations"] == {"team": "search"}
+
+
+def test_who_may_put_a_change_back_is_said(feature_flags: Cluster, namespace: str) -> None:
+    resource(feature_flags, namespace, new_search=switch("on", targeting=RULES))
+    path = f"/apis/core.openfeature.dev/v1beta1/namespaces/{namespace}/featureflags/flags"
+    labels = {"kustomize.toolkit.fluxcd.io/name": "shop"}
+    uid = feature_flags.patch(path, {"metadata": {"labels": labels}})["metadata"]["uid"]
+    changed(provider(feature_flags, namespace, "FeatureFlag"), OFF)
+    note = provider(feature_flags, namespace, "FeatureFlag").state(WHERE).note
+    assert "its own rules are kept aside" in note and "; Flux keeps it, and may put it back" in note
+
+    config_map(feature_flags, namespace, {"flags.json": '{"new-search": true}'})
+    owner = {"apiVersion": "core.openfeature.dev/v1beta1", "kind": "FeatureFlag", "name": "flags", "uid": uid}
+    owners = {"metadata": {"ownerReferences": [{**owner, "controller": True}]}}
+    feature_flags.patch(f"/api/v1/namespaces/{namespace}/configmaps/flags", owners)
+    assert provider(feature_flags, namespace, type="json").state(WHERE).note == (
+        "FeatureFlag flags makes it, and may put it back"
+    )

@@ -23,6 +23,7 @@ class Scripted:
     took: float = 0.0
     now: float = 0.0
     name: str = "it"
+    note: str = ""
     flags: Dict[str, Any] = field(default_factory=lambda: {"a": True, "others": 0})
     writes: int = 0
     slept: List[float] = field(default_factory=list)
