@@ -178,10 +178,11 @@ class LaunchDarkly:
         if _targets(flag):
             why = "it is on, and has targets, rules or prerequisites that only SDKs evaluate"
             return unknown_to_clients(why, by, final=wish.state != OFF)
-        percentage, chosen = _on_side(flag), _fallthrough(flag)
+        share = _share(flag, values, wish)
+        chosen = _fallthrough(flag)
         if chosen is None:
-            return Served(known=percentage is not None, percentage=percentage, why="it is split by weights", by=by)
-        return _served(values, chosen, percentage, by)
+            return Served(known=True, percentage=share, why="it is split by weights", by=by)
+        return _served(values, chosen, share, by)
 
     def _by_value(self, where: Where, wish: Wish, key: str) -> Served:
         text = json.dumps(_context(wish), separators=(",", ":")).encode()
@@ -276,6 +277,13 @@ def _on_side(settings: Mapping[str, object]) -> Optional[float]:
     if not weights or off is None:
         return None
     return sum(weight for index, weight in weights.items() if index != off) * 100 / _WHOLE
+
+
+def _share(settings: Mapping[str, object], values: List[Value], wish: Wish) -> float:
+    """How many of 100 get what is wished, where nothing else holds; with off, how many do not."""
+    weights = {index: part for index, part in _weights(settings).items() if index < len(values)}
+    meant = sum(part for index, part in weights.items() if same(values[index], wish.serve))
+    return (sum(weights.values()) - meant if wish.state == OFF else meant) * 100 / _WHOLE
 
 
 def _targets(settings: Mapping[str, object]) -> bool:

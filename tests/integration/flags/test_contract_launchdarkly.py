@@ -218,7 +218,7 @@ class TestLaunchDarkly(Contract):
 
     def test_a_variation_by_its_name(self, vendor: LaunchDarkly) -> None:
         done = carry_out(self.provider(vendor), self.where, Wish(ON, serve=False, variation="false"))
-        assert (done.called, done.served.value) == (True, False)
+        assert (done.called, done.served.value, done.served.percentage) == (True, False, 100)
         with pytest.raises(OptionError, match="has no variation 'blue'"):
             carry_out(self.provider(vendor), self.where, Wish(ON, variation="blue"))
 
