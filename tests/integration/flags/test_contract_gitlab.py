@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
@@ -196,3 +197,24 @@ class TestGitLab(Contract):
     def test_addresses_as_gitlab_shows_them(self, vendor: GitLab, path: str) -> None:
         vendor.url += path
         assert carry_out(self.provider(vendor), self.where, self.off).served.value is False
+
+    def test_a_real_sdk_says_the_same(self, vendor: GitLab, tmp_path: Path) -> None:
+        """GitLab's clients are Unleash's: one of them, asked for many users."""
+        client_class = pytest.importorskip("UnleashClient").UnleashClient
+        shares = []
+        for wish in (Wish(ON, serve=True), self.off, Wish(ON, serve=True, percentage=30), Wish(ON, serve=True)):
+            told = carry_out(self.provider(vendor), self.where, wish, asks=1).served
+            client = client_class(
+                f"{vendor.url}/api/v4/feature_flags/unleash/42",
+                "production",
+                instance_id=INSTANCE,
+                disable_metrics=True,
+                disable_registration=True,
+                cache_directory=str(tmp_path / str(len(shares))),
+            )
+            client.initialize_client()
+            on = sum(client.is_enabled("new-search", {"userId": str(user)}) for user in range(1000))
+            client.destroy()
+            shares.append((told.percentage, on / 10))
+        assert shares[:2] == [(100, 100), (0, 0)]
+        assert shares[2] == (30, pytest.approx(30, abs=5))
