@@ -35,6 +35,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.rollouts 
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.spec import parse_policy
 from ansible_collections.selfheal.delivery.plugins.module_utils._respond import ways
 from ansible_collections.selfheal.delivery.plugins.module_utils._respond.switch import Switch, flag_of, switch_of
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._part import done_by
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     LEASE_TTL,
     SERVICE,
@@ -100,7 +101,7 @@ class ActionModule(ControllerAction):
         case = case_of(options)
         said = {} if case.by_person and not options["approved"] else self._confirmed(case, task_vars)
         wish = wish_of(case, said)
-        answer = self.part(guard.ActionModule, {**self._whose(options), **wish}, task_vars)
+        answer = done_by(self, guard.ActionModule, {**self._whose(options), **wish}, task_vars)
         if answer.get("failed"):
             return answer
         found = {
@@ -130,7 +131,8 @@ class ActionModule(ControllerAction):
         if figures.get("confirmed") is not None:
             return figures
         asked = {name: options[name] for name in ("confirm_window", "group", "policy")}
-        gates = self.part(
+        gates = done_by(
+            self,
             canary_bake.ActionModule,
             {**self._whose(options), "phase": "confirm", "release": "", **asked},
             task_vars,
@@ -151,7 +153,8 @@ class ActionModule(ControllerAction):
             return {}
         if changed_at is None:
             return {}
-        told = self.part(
+        told = done_by(
+            self,
             error_code_gate.ActionModule,
             {
                 "source": source,

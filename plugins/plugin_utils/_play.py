@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Type
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ansible.plugins.action import ActionBase
 
@@ -47,21 +47,6 @@ class ControllerAction(ActionBase):
     def act(self, options: Facts, task_vars: Facts) -> Facts:
         """Do it with validated options."""
         raise NotImplementedError
-
-    def part(self, action: Type[ActionBase], given: Facts, task_vars: Facts) -> Facts:
-        """The result of another task with the options `given`, done by this process."""
-        task = self._task.copy()
-        task.args = given
-        done = action(
-            task=task,
-            connection=self._connection,
-            play_context=self._play_context,
-            loader=self._loader,
-            templar=self._templar,
-            shared_loader_obj=self._shared_loader_obj,
-        )
-        result: Facts = done.run(task_vars=task_vars)
-        return result
 
     @property
     def checking(self) -> bool:

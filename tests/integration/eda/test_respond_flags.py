@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 from alert_server import Alertmanager, alertmanager
+from flag_vendors import Asked, Reply, Vendor, serving
 from flagged_shop import (
     CODE,
     FLAG,
@@ -112,24 +113,60 @@ def test_a_flag_that_is_off_and_does_not_help_is_followed_by_the_rollback(world:
     assert world.events() == ["rolled_back"]
 
 
-def test_a_flag_that_nobody_knows_is_followed_by_the_next_way(world: World) -> None:
+def test_a_flag_that_the_policy_does_not_list_calls_a_person(world: World) -> None:
     shop = world.shop
-    policy(shop, flag="new-serach", response=["flag_off", "page"])
+    policy(shop, flag="new-serach", response=["flag_off", "restart", "page"])
     with shop.load():
         said = respond(shop, world.event(), well=False)
-        assert "its policy lists no flag 'new-serach' (did you mean 'new-search'?)" in said
-        assert decisions(shop) == ["flag_off allowed"] and shop.last().state == "undone"
-        (page,) = messages(world.told)
-        assert (page["event"], page["runbook"]) == ("page", RUNBOOK)
-        assert "no flag could be turned off" in page["summary"] and "new-search" in page["summary"]
-        # the provider does not know it either: the places go back
-        world.told.posts.clear()
-        free = {"alerts": ["Again"], "cooldown": 0, "global_cooldown": 0, "breaker": {"failures": 9}}
-        ways = ["flag_off", "restart", "rollback"]
-        policy(shop, flag="gone", flags={"gone": {}}, guard={**GUARD, **free}, response=ways)
-        said = respond(shop, world.event("Again"))
-    assert "flag gone could not be turned off" in said.replace("\n", " ") and shop.current() == OLD
-    assert world.events() == ["rolled_back"] and world.flag() is True
+    assert "its policy lists no flag 'new-serach' (did you mean 'new-search'?)" in said
+    assert decisions(shop) == ["flag_off allowed"] and shop.last().state == "undone"
+    (page,) = messages(world.told)
+    assert (page["event"], page["runbook"]) == ("page", RUNBOOK)
+    assert "no flag could be turned off" in page["summary"] and shop.current() == NEW and world.flag() is True
+
+
+class Approvals(Vendor):
+    """LaunchDarkly where nobody may turn the flag without somebody else's approval."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        settings = {"on": True, "targets": [], "rules": [], "fallthrough": {"variation": 0}, "offVariation": 1}
+        self.settings = {**settings, "contextTargets": [], "prerequisites": [], "archived": False, "salt": "6"}
+        self.values = [{"_id": str(number), "value": value} for number, value in enumerate((True, False))]
+        self.requests: List[object] = []
+
+    def is_client(self, asked: Asked) -> bool:
+        return asked.path.startswith("/sdk/")
+
+    def answer(self, asked: Asked) -> Reply:
+        if self.is_client(asked):
+            served = {**self.settings, "variations": [one["value"] for one in self.values]}
+            return Reply(200, {"flags": {FLAG: served}, "segments": {}})
+        if asked.path.endswith("/approval-requests"):
+            if asked.method == "GET":
+                return Reply(200, {"items": self.requests})
+            self.requests.append({"_id": "12ab3c45", "status": "pending", "reviewStatus": "pending"})
+            return Reply(201, self.requests[-1])
+        if asked.method == "PATCH":
+            return Reply(405, {"code": "method_not_allowed", "message": "Approval is required to make this request"})
+        kept = {"key": FLAG, "kind": "boolean", "_version": 2, "archived": False, "variations": self.values}
+        return Reply(200, {**kept, "environments": {"production": self.settings}})
+
+
+def test_what_waits_for_an_approval_is_followed_by_the_rollback(world: World) -> None:
+    shop = world.shop
+    with serving(Approvals()) as vendor, shop.load():
+        tokens = {"token": "api-0001-secret", "client_token": "sdk-0002-secret"}
+        provider = {"type": "launchdarkly", "url": vendor.url, "client_url": vendor.url, **tokens}
+        policy(shop, flags={FLAG: {"provider": provider, "environment": "production", "project": "shop"}})
+        said = respond(shop, world.event())
+        assert len(vendor.writes) == 2, vendor.writes  # the change, and the request for somebody's approval
+    assert shop.current() == OLD and "waits for its review" in said.replace("\n", " "), said
+    assert "api-0001-secret" not in said and "sdk-0002-secret" not in said
+    back, turned = shop.rollouts()[:2]
+    assert (turned.state, turned.outcome["flag"]["status"]) == ("undone", "pending")
+    assert f"after flag {FLAG} could not be turned off" in str(back.outcome["why"])
+    assert decisions(shop) == ["flag_off allowed", "rollback allowed"] and world.events() == ["rolled_back"]
 
 
 def test_a_person_comes_first_and_a_recommendation_waits_for_one(world: World) -> None:
@@ -154,24 +191,14 @@ def test_a_person_comes_first_and_a_recommendation_waits_for_one(world: World) -
 
 def test_a_person_turns_it_off_and_on_again(world: World) -> None:
     shop = world.shop
-    shared = {"delivery_service": "shop"}
-    assert "a person has to say why" in play(shop, "disable_flag", well=False, **shared)
-    wrong = {**shared, "kill_switch_reason": "INC-4711"}
-    assert "did you mean 'new-search'?" in play(shop, "disable_flag", well=False, **wrong, kill_switch_flag="new-serch")
-    template = {**shared, "kill_switch_reason": "{{ lookup('pipe', 'id') }}"}
-    assert "holds a template" in play(shop, "disable_flag", well=False, **template)
-    rehearsed = play(shop, "disable_flag", "--check", **wrong)
-    assert "would be turned off" in rehearsed and world.flag() is True
+    why = {"delivery_service": "shop", "kill_switch_reason": "INC-4711"}
+    assert "did you mean 'new-search'?" in play(shop, "disable_flag", well=False, **why, kill_switch_flag="new-serch")
+    assert "would be turned off" in play(shop, "disable_flag", "--check", **why) and world.flag() is True
     assert not shop.ledger.exists() or not entries(shop, "decision")
     with shop.load():
-        play(shop, "disable_flag", **wrong)
+        play(shop, "disable_flag", **why)
     assert world.flag() is False and shop.last().outcome["verified"]["verdict"] == "recovered"
-
-    alert = {"kind": "alert", "name": "ShopErrors", "id": "a-1"}
-    on = {**shared, "kill_switch_reason": "mended in 2.0.2"}
-    assert "a person's decision" in play(shop, "enable_flag", well=False, **on, kill_switch_trigger=alert)
-    assert "a person has to say why" in play(shop, "enable_flag", well=False, **shared)
-    play(shop, "enable_flag", **on)
+    play(shop, "enable_flag", delivery_service="shop", kill_switch_reason="mended in 2.0.2")
     assert world.flag() is True
     assert decisions(shop) == ["flag_off allowed", "flag_on allowed"]
     assert world.events() == ["done", "done"]
