@@ -87,17 +87,20 @@ class Insert(NamedTuple):
         return f"{self.into} VALUES {marks} {self.then}", [value for row in self.rows for value in row]
 
 
-def _merged(writes: Sequence[Tuple[str, Statement]]) -> List[Statement]:
-    """Statements with their tables, as fewer: one does not see what another in it writes, and need not."""
-    merged: List[Statement] = []
-    group: Dict[str, Statement] = {}
-    for table, statement in [*writes, ("", ("", ()))]:
-        if group and (table in group or not table):
-            sql = _together(tuple((one, len(values)) for one, values in group.values()))
-            merged.append((sql, [value for _sql, values in group.values() for value in values]))
-            group = {}
-        group[table] = statement
-    return merged
+def merged(writes: Sequence[Tuple[str, Statement]]) -> List[Statement]:
+    """Statements with their tables, as fewer: in one of them, none sees what another writes, nor needs to."""
+    groups: List[Dict[str, Statement]] = []
+    for table, statement in writes:
+        if not groups or table in groups[-1]:
+            groups.append({})
+        groups[-1][table] = statement
+    return [
+        (
+            _together(tuple((sql, len(values)) for sql, values in group.values())),
+            [value for _sql, values in group.values() for value in values],
+        )
+        for group in groups
+    ]
 
 
 def _moved(by: int, mark: "re.Match[str]") -> str:
@@ -154,7 +157,7 @@ class PostgresqlRows:
     def taken(self) -> List[Statement]:
         """What has not gone out yet; from now on it counts as gone."""
         later, self._later = self._later, []
-        return _merged([(table, one.statement() if isinstance(one, Insert) else one) for table, one in later])
+        return merged([(table, one.statement() if isinstance(one, Insert) else one) for table, one in later])
 
     def put(self, table: str, sql: str, *values: Value) -> None:
         self._later.append((table, (sql, [encoded(value) for value in values])))
@@ -170,8 +173,9 @@ class PostgresqlRows:
         self._written(table)
 
     def _put_at_once(self, table: str, sql: str, *values: Value) -> Answer:
+        answer = self._exchange([(sql, [encoded(value) for value in values])])[-1]
         self._written(table)
-        return self._exchange([(sql, [encoded(value) for value in values])])[-1]
+        return answer
 
     def _written(self, table: str) -> None:
         self._known.pop(table, None)

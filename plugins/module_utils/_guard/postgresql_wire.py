@@ -68,6 +68,12 @@ class Wire:
     """
 
     def __init__(self, connection: psycopg.Connection[Tuple[object, ...]], within: float) -> None:
+        from psycopg import Error
+        from psycopg.pq import ConnStatus, ExecStatus
+
+        self._error = Error
+        self._sync, self._fatal = int(ExecStatus.PIPELINE_SYNC), int(ExecStatus.FATAL_ERROR)
+        self._fine = int(ConnStatus.OK)
         self._connection = connection  # it owns the socket, and closes it when it is forgotten
         self._pq: PGconn = connection.pgconn
         self._pq.nonblocking = 1
@@ -91,8 +97,6 @@ class Wire:
 
     def ask(self, statements: Sequence[Statement]) -> List[Answer]:
         """One answer for each of `statements`, in one round trip; when one fails, those after it are not done."""
-        from psycopg import Error
-
         try:
             fresh: Dict[str, bytes] = {}
             wanted = [mine for sql, values in statements for mine in self._send(sql, values, fresh)]
@@ -102,7 +106,7 @@ class Wire:
             raise
         except BaseException as error:  # also when somebody stops us: an answer that is under way is never read
             self.close()
-            if isinstance(error, Error):
+            if isinstance(error, self._error):
                 raise Failure(_one_line(error), lost=True) from error
             raise
         self._names.update(fresh)
@@ -121,10 +125,7 @@ class Wire:
         return wanted
 
     def _results(self, deadline: float) -> List[PGresult]:
-        from psycopg.pq import ConnStatus, ExecStatus
-
         pq, results, failure = self._pq, [], None
-        sync, fatal, fine = int(ExecStatus.PIPELINE_SYNC), int(ExecStatus.FATAL_ERROR), int(ConnStatus.OK)
         while pq.flush():
             self._wait(deadline, select.POLLIN | select.POLLOUT)
         while True:
@@ -132,11 +133,11 @@ class Wire:
                 self._wait(deadline, select.POLLIN)
             result = pq.get_result()
             status = result.status if result is not None else None
-            if status == sync:
+            if status == self._sync:
                 break
-            if result is not None and status == fatal and failure is None:
+            if result is not None and status == self._fatal and failure is None:
                 failure = _failure(result)
-            if pq.status != fine:
+            if pq.status != self._fine:
                 self.close()
                 raise Failure(failure.text if failure else "the connection was closed", lost=True)
             if result is not None:

@@ -121,6 +121,27 @@ def test_what_is_written_comes_back_the_same_in_and_after_the_transaction(store:
     assert chain.first_break(entries) is None
 
 
+def test_what_is_expected_is_never_older_than_what_was_written(store: PostgresqlStore) -> None:
+    def work(early: bool) -> Callable[[PostgresqlRows], List[object]]:
+        def whole(rows: PostgresqlRows) -> List[object]:
+            if early:
+                rows.expect(SHOP, "alert:1", ["memory:"])
+            rows.put_lease(Lease(SHOP, "ci", 1 + early, NOW))
+            rows.mark_seen(SHOP, "alert:1", f"told {early}", NOW)
+            rows.put_note("memory:", {"early": early})
+            rows.expect(SHOP, "alert:1", ["memory:"])
+            if early:
+                rows.add_rollout(ROLLOUT)
+                assert rows.put_progress("r1", SHOP, {"step": 2}, 7, NOW)
+            return [rows.lease(SHOP), rows.seen(SHOP, "alert:1"), rows.note("memory:"), len(rows.unfinished(SHOP))]
+
+        return whole
+
+    for early in (False, True):
+        found = store.write(work(early))
+        assert found == [Lease(SHOP, "ci", 1 + early, NOW), f"told {early}", {"early": early}, int(early)]
+
+
 def test_rows_that_change(store: PostgresqlStore) -> None:
     def work(rows: PostgresqlRows) -> None:
         rows.add_rollout(ROLLOUT)
@@ -631,16 +652,17 @@ def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyP
 def test_a_decision_takes_one_round_trip_to_read_and_one_to_write(store: PostgresqlStore) -> None:
     book, policy = Book(store), guard_load.policy(SHOP, cooldown=900, window=3600, max_actions=5)
 
-    def decide(name: str) -> "Tuple[bool, int]":
-        trips: List[object] = []
+    def decide(name: str) -> "Tuple[bool, List[int]]":
+        trips: List[int] = []
         wire = store._connected()
         asked = wire.ask
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(wire, "ask", lambda statements: [trips.append(statements), asked(statements)][1])
+            patched.setattr(wire, "ask", lambda statements: [trips.append(len(statements)), asked(statements)][1])
             grant = book.decide(guard_load.request(name, SHOP, NOW), policy, holder="ci", ttl=60, now=NOW)
-        return grant.decision.allowed, len(trips)
+        return grant.decision.allowed, trips
 
-    assert [decide(name) for name in ("t1", "t2", "t3")] == [(True, 2), (False, 2), (False, 2)]
+    # BEGIN, lock, all that is read; all that is written, COMMIT; the first one also forgets stores of long ago
+    assert [decide(name) for name in ("t1", "t2", "t3")] == [(True, [3, 3]), (False, [3, 2]), (False, [3, 2])]
     assert book.verify() is None
 
 
