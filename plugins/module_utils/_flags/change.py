@@ -22,6 +22,7 @@ from .verify import Seen, look, watch
 
 _CONFLICTS = (409, 412)  # somebody else changed it since it was looked at
 _TRIES = 4
+_BROKEN = (500, 502, 503, 504)  # of the server, or of what stands before it: it may have been done
 _NO_RIGHT = (401, 403)
 _Sleep = Callable[[float], None]
 _Result = TypeVar("_Result")
@@ -115,10 +116,11 @@ class Turn:
             try:
                 change = self._timed(partial(provider.set, self._where, self._wish, state))
             except DeliveryError as error:
-                if error.details.get("lost"):
+                if error.details.get("lost") or error.details.get("http_status") in _BROKEN:
                     self._find(error)
                     return
                 if error.details.get("http_status") not in _CONFLICTS or attempt == _TRIES:
+                    self._halfway(state)
                     raise
                 state = record.after = self._state()
                 if not provider.wanted(self._where, self._wish, state):
@@ -137,9 +139,16 @@ class Turn:
         except DeliveryError:
             raise error from None
         if self._provider.wanted(self._where, self._wish, record.after):
-            raise type(error)(error.what, mend="Asked again, the provider says that it was not done") from None
+            mend = "Asked again, the provider says that it was not done"
+            raise type(error)(error.what, mend=mend, details=error.details) from None
         record.changed = True
         record.warnings.append(f"{error.what}. Asked again, the provider says that it was done.")
+
+    def _halfway(self, state: State) -> None:
+        """It was refused; what takes several calls may have begun all the same."""
+        after = self._state_now()
+        self._record.after = after
+        self._record.changed = after is not None and after.as_dict() != state.as_dict()
 
     def _watch(self, first: Optional[Seen]) -> None:
         record, deadline = self._record, self._deadline
@@ -161,7 +170,7 @@ class Turn:
         try:
             return self._provider.state(self._where)
         except DeliveryError as error:
-            self._record.warnings.append(f"what management says after the change is not known: {error.message}")
+            self._record.warnings.append(f"what management says now is not known: {error.message}")
             return None
 
     def _timed(self, call: Callable[[], _Result]) -> _Result:

@@ -211,6 +211,20 @@ def test_a_refusal_is_an_error_and_is_not_tried_again() -> None:
     assert provider.calls.count("set") == 1
 
 
+def test_a_change_that_was_refused_halfway_says_what_it_is_now() -> None:
+    class Halfway(Scripted):
+        def set(self, where: Where, wish: Wish, state: State) -> Change:
+            self._called("set")
+            self.pending = "half of it"
+            raise FlagError("the second call is refused", details={"http_status": 422})
+
+    provider = Halfway()
+    record = Record(WHERE, Wish("off"))
+    with pytest.raises(FlagError, match="second call"):
+        Turn(provider, record, Deadline(30.0, lambda: provider.now), sleep=provider.sleep).go()
+    assert record.changed and record.after is not None and record.after.pending == "half of it"
+
+
 def test_management_that_falls_silent_after_the_change_is_a_warning() -> None:
     result = turned(Scripted(states=[None, FlagError("down")]))
     assert (result["status"], result["after"]) == ("effective", {})
@@ -229,7 +243,4 @@ def test_a_share_of_the_clients_is_told_as_one() -> None:
     record = Record(WHERE, Wish("on", serve=True, percentage=20.0))
     Turn(provider, record, Deadline(30.0, lambda: provider.now), sleep=provider.sleep).go()
     told = record.as_dict()
-    assert (
-        told["status"] == "effective"
-        and "is on for 20 %: 20 % of the clients are served it" in told["msg"]
-    )
+    assert told["status"] == "effective" and "is on for 20 %: 20 % of the clients are served it" in told["msg"]
