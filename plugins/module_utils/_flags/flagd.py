@@ -19,27 +19,14 @@ from __future__ import annotations
 
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from .document import CONFIG_MAP, FEATURE_FLAG, FILE, Document, altered, document_of
-from .model import OFF, Change, Deadline, FlagError, Options, Served, State, Where, Wish
+from .document import CONFIG_MAP, FEATURE_FLAG, FILE, document_of
+from .in_document import Flag, InDocument
+from .model import OFF, Deadline, FlagError, Options, Served, State, Where, Wish
 from .names import unknown
 from .ofrep import Ofrep
-from .texts import same
-from .variants import (
-    BY,
-    KEEPS,
-    check_unmoved,
-    kept,
-    not_known,
-    resting,
-    served_shares,
-    serving,
-    with_kept,
-    without_kept,
-)
+from .variants import kept, not_known, resting, served_shares, serving, with_kept, without_kept
 
 _WEIGHTS = 1000  # percentages count in thousandths of one: flagd's weights are whole numbers
-
-Flag = Dict[str, Any]
 
 
 def build(options: Options, deadline: Deadline) -> "Flagd":
@@ -47,57 +34,42 @@ def build(options: Options, deadline: Deadline) -> "Flagd":
     return Flagd(document, Ofrep(options, deadline), deadline)
 
 
-class Flagd:
-    """The flags of one document."""
+class Flagd(InDocument):
+    """The flags of one document: members of its `flags`."""
 
-    def __init__(self, document: Document, client: Ofrep, deadline: Deadline) -> None:
-        self._document, self._client, self._deadline = document, client, deadline
+    def flag(self, document: Mapping[str, Any], where: Where, name: str) -> Flag:
+        flags = document.get("flags")
+        if not isinstance(flags, dict):
+            raise FlagError(f"{name} has no object of flags", mend="flagd's flags are members of its `flags`")
+        if where.flag not in flags:
+            raise unknown("flag", where.flag, flags, name)
+        flag = flags[where.flag]
+        good = isinstance(flag, dict) and flag.get("state") in ("ENABLED", "DISABLED")
+        if not good or not isinstance(flag.get("variants"), dict) or not flag["variants"]:
+            raise FlagError(f"{where} in {name} is not of flagd's form", mend="It needs state and variants")
+        if not isinstance(flag.get("metadata", {}), dict) or not isinstance(flag.get("targeting") or {}, dict):
+            raise FlagError(f"{where} in {name} is not of flagd's form", mend="metadata and targeting are objects")
+        found: Flag = flag
+        return found
 
-    def state(self, where: Where) -> State:
-        document, revision = self._document.read()
-        flag = _flag(document, where, self._document.name)
-        default, rules = flag.get("defaultVariant"), flag.get("targeting")
+    def put(self, document: Dict[str, Any], where: Where, flag: Flag) -> None:
+        document["flags"][where.flag] = flag
+
+    def wished(self, flag: Flag, where: Where, wish: Wish) -> Flag:
+        return wished(flag, where, wish)
+
+    def evaluated(self, flag: Flag, wish: Wish) -> Served:
+        return evaluated(flag, wish)
+
+    def described(self, flag: Flag) -> State:
+        enabled, default = flag["state"] == "ENABLED", flag.get("defaultVariant")
         serves = flag["variants"].get(default, True) if isinstance(default, str) else True
         return State(
-            on=flag["state"] == "ENABLED" and (bool(rules) or bool(serves)),
+            on=enabled and (bool(flag.get("targeting")) or bool(serves)),
             percentage=_share(flag),
             variation=str(default or ""),
-            revision=revision,
-            note="; ".join(filter(None, (_note(flag), self._document.note))),
-            raw={"flag": flag},
+            note="" if enabled else "DISABLED: clients get their code's default",
         )
-
-    def wanted(self, where: Where, wish: Wish, state: State) -> bool:
-        flag = state.raw["flag"]
-        return isinstance(flag, dict) and not same(flag, wished(flag, where, wish))
-
-    def set(self, where: Where, wish: Wish, state: State) -> Change:
-        def edit(document: Dict[str, Any]) -> Dict[str, Any]:
-            flag = _flag(document, where, self._document.name)
-            check_unmoved(flag, state.raw["flag"], where, wish)
-            document["flags"][where.flag] = wished(flag, where, wish)
-            return document
-
-        altered(self._document, self._deadline, edit)
-        return Change()
-
-    def effective(self, where: Where, wish: Wish) -> Served:
-        if self._client.there and not wish.partial:
-            return self._client.served(where, wish)
-        document, revision = self._document.read()
-        flag = _flag(document, where, self._document.name)
-        told = evaluated(flag, wish)
-        if not self._client.there:
-            return told
-        # one evaluation says nothing of the others: the server has to know the flag, and its rules say how many
-        asked = self._client.served(where, wish)
-        if not asked.known or not told.known:
-            return asked if not asked.known else told
-        return Served(True, asked.value, told.percentage, by=f"{asked.by}; the percentage: {BY}")
-
-    def close(self) -> None:
-        self._client.close()
-        self._document.close()
 
 
 def wished(flag: Mapping[str, Any], where: Where, wish: Wish) -> Flag:
@@ -105,19 +77,19 @@ def wished(flag: Mapping[str, Any], where: Where, wish: Wish) -> Flag:
     new: Flag = {**flag, "state": "ENABLED"}
     variant = serving(flag["variants"], flag.get("defaultVariant"), where, wish)
     if wish.state == OFF:
-        return {**_bare(new), "defaultVariant": variant}
+        return {**_bare(new, off=True), "defaultVariant": variant}
     if wish.percentage is None:
         return _own_rules(new, variant, wish)
     if wish.percentage >= 100:
-        return {**_bare(new), "defaultVariant": variant}
+        return {**_bare(new, off=False), "defaultVariant": variant}
     rules = flag.get("targeting")
     default = flag.get("defaultVariant") if not rules or ours(rules) else None
     rest = resting(flag["variants"], default, where, variant)
     if wish.percentage <= 0:
-        return {**_bare(new), "defaultVariant": rest}
+        return {**_bare(new, off=True), "defaultVariant": rest}
     weights = _weights(wish.percentage)
     rule = {"fractional": [[variant, weights[0]], [rest, weights[1]]]}
-    return {**_bare(new), "defaultVariant": rest, "targeting": rule}
+    return {**_bare(new, off=False), "defaultVariant": rest, "targeting": rule}
 
 
 def evaluated(flag: Mapping[str, Any], wish: Wish) -> Served:
@@ -151,13 +123,14 @@ def ours(rules: object) -> Optional[Dict[str, float]]:
     return {name: 100 * weight / total for name, weight in shares.items()} if total else None
 
 
-def _bare(flag: Mapping[str, Any]) -> Flag:
-    """The flag without targeting rules; they are kept, unless they are ours and rules of its own are kept already."""
+def _bare(flag: Mapping[str, Any], *, off: bool) -> Flag:
+    """The flag without targeting rules. Its own are kept; a percentage of ours only when it goes off."""
     rules, before = flag.get("targeting"), kept(flag)
     bare = {name: value for name, value in flag.items() if name != "targeting"}
-    if not rules or (before and ours(rules) is not None and ours(before.get("targeting")) is None):
-        return bare
-    return with_kept(bare, {"targeting": rules, "defaultVariant": flag.get("defaultVariant")})
+    own_before = before is not None and ours(before.get("targeting")) is None
+    if rules and (ours(rules) is None or (off and not own_before)):
+        return with_kept(bare, {"targeting": rules, "defaultVariant": flag.get("defaultVariant")})
+    return bare if off or own_before else without_kept(bare)
 
 
 def _own_rules(flag: Flag, variant: str, wish: Wish) -> Flag:
@@ -170,12 +143,6 @@ def _own_rules(flag: Flag, variant: str, wish: Wish) -> Flag:
     if flag.get("targeting") and not wish.variation:
         return flag
     return {**flag, "defaultVariant": variant}
-
-
-def _note(flag: Mapping[str, Any]) -> str:
-    if flag["state"] != "ENABLED":
-        return "DISABLED: clients get their code's default"
-    return KEEPS if kept(flag) else ""
 
 
 def _weights(percentage: float) -> Tuple[int, int]:
@@ -192,20 +159,3 @@ def _share(flag: Mapping[str, Any]) -> Optional[float]:
         return 100.0
     shares = ours(flag["targeting"])
     return None if shares is None else 100 - shares.get(str(flag.get("defaultVariant")), 0.0)
-
-
-def _flag(document: Mapping[str, Any], where: Where, name: str) -> Flag:
-    """The flag in the document; FlagError when there is none, or it is not of flagd's form."""
-    flags = document.get("flags")
-    if not isinstance(flags, dict):
-        raise FlagError(f"{name} has no object of flags", mend="flagd's flags are members of its `flags`")
-    if where.flag not in flags:
-        raise unknown("flag", where.flag, flags, name)
-    flag = flags[where.flag]
-    good = isinstance(flag, dict) and flag.get("state") in ("ENABLED", "DISABLED")
-    if not good or not isinstance(flag.get("variants"), dict) or not flag["variants"]:
-        raise FlagError(f"{where} in {name} is not of flagd's form", mend="It needs state and variants")
-    if not isinstance(flag.get("metadata", {}), dict) or not isinstance(flag.get("targeting") or {}, dict):
-        raise FlagError(f"{where} in {name} is not of flagd's form", mend="metadata and targeting are objects")
-    found: Flag = flag
-    return found

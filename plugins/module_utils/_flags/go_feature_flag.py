@@ -20,28 +20,16 @@ from __future__ import annotations
 from typing import Any, Dict, Mapping, Optional
 
 from .._errors import OptionError
-from .document import Document, altered, document_of
-from .model import OFF, Change, Deadline, FlagError, Options, Served, State, Where, Wish
+from .document import document_of
+from .in_document import Flag, InDocument
+from .model import OFF, Deadline, FlagError, Options, Served, State, Where, Wish
 from .names import unknown
 from .ofrep import Ofrep
-from .texts import CORE_YAML, same
-from .variants import (
-    BY,
-    KEEPS,
-    check_unmoved,
-    kept,
-    not_known,
-    resting,
-    served_shares,
-    serving,
-    with_kept,
-    without_kept,
-)
+from .texts import CORE_YAML
+from .variants import kept, not_known, resting, served_shares, serving, with_kept, without_kept
 
 _DECIDES = ("targeting", "scheduledRollout", "experimentation", "bucketingKey")  # for some, or at some time
 _RULE = "defaultRule"
-
-Flag = Dict[str, Any]
 
 
 def build(options: Options, deadline: Deadline) -> "GoFeatureFlag":
@@ -51,55 +39,38 @@ def build(options: Options, deadline: Deadline) -> "GoFeatureFlag":
     return GoFeatureFlag(document, Ofrep(options, deadline), deadline)
 
 
-class GoFeatureFlag:
-    """The flags of one document."""
+class GoFeatureFlag(InDocument):
+    """The flags of one document: its members."""
 
-    def __init__(self, document: Document, client: Ofrep, deadline: Deadline) -> None:
-        self._document, self._client, self._deadline = document, client, deadline
+    def flag(self, document: Mapping[str, Any], where: Where, name: str) -> Flag:
+        if where.flag not in document:
+            raise unknown("flag", where.flag, document, name)
+        flag = document[where.flag]
+        good = isinstance(flag, dict) and isinstance(flag.get("variations"), dict) and isinstance(flag.get(_RULE), dict)
+        if not good or not flag["variations"] or not isinstance(flag.get("metadata") or {}, dict):
+            raise FlagError(
+                f"{where} in {name} is not of GO Feature Flag's form", mend="It needs variations and defaultRule"
+            )
+        found: Flag = flag
+        return found
 
-    def state(self, where: Where) -> State:
-        document, revision = self._document.read()
-        flag = _flag(document, where, self._document.name)
-        default = _default(flag)
-        serves = flag["variations"].get(default, True)
+    def put(self, document: Dict[str, Any], where: Where, flag: Flag) -> None:
+        document[where.flag] = flag
+
+    def wished(self, flag: Flag, where: Where, wish: Wish) -> Flag:
+        return wished(flag, where, wish)
+
+    def evaluated(self, flag: Flag, wish: Wish) -> Served:
+        return evaluated(flag, wish)
+
+    def described(self, flag: Flag) -> State:
+        rules, disabled = bool(_rules(flag)), bool(flag.get("disable"))
         return State(
-            on=not flag.get("disable") and (bool(_rules(flag)) or bool(serves)),
-            percentage=None if _rules(flag) else 100.0,
-            variation=default,
-            revision=revision,
-            note="; ".join(filter(None, (_note(flag), self._document.note))),
-            raw={"flag": flag},
+            on=not disabled and (rules or bool(flag["variations"].get(_default(flag), True))),
+            percentage=None if rules else 100.0,
+            variation=_default(flag),
+            note="disabled: clients get their code's default" if disabled else "",
         )
-
-    def wanted(self, where: Where, wish: Wish, state: State) -> bool:
-        flag = state.raw["flag"]
-        return isinstance(flag, dict) and not same(flag, wished(flag, where, wish))
-
-    def set(self, where: Where, wish: Wish, state: State) -> Change:
-        def edit(document: Dict[str, Any]) -> Dict[str, Any]:
-            flag = _flag(document, where, self._document.name)
-            check_unmoved(flag, state.raw["flag"], where, wish)
-            document[where.flag] = wished(flag, where, wish)
-            return document
-
-        altered(self._document, self._deadline, edit)
-        return Change()
-
-    def effective(self, where: Where, wish: Wish) -> Served:
-        if self._client.there and not wish.partial:
-            return self._client.served(where, wish)
-        document, revision = self._document.read()
-        told = evaluated(_flag(document, where, self._document.name), wish)
-        if not self._client.there:
-            return told
-        asked = self._client.served(where, wish)
-        if not asked.known or not told.known:
-            return asked if not asked.known else told
-        return Served(True, asked.value, told.percentage, by=f"{asked.by}; the percentage: {BY}")
-
-    def close(self) -> None:
-        self._client.close()
-        self._document.close()
 
 
 def wished(flag: Mapping[str, Any], where: Where, wish: Wish) -> Flag:
@@ -107,16 +78,16 @@ def wished(flag: Mapping[str, Any], where: Where, wish: Wish) -> Flag:
     new: Flag = {name: value for name, value in flag.items() if name != "disable" or not value}
     variant = serving(flag["variations"], _default(flag), where, wish)
     if wish.state == OFF:
-        return _all_get(new, variant)
+        return _bare(new, {"variation": variant}, off=True)
     if wish.percentage is None:
         return _own_rules(new, variant, wish)
     if wish.percentage >= 100:
-        return _all_get(new, variant)
+        return _bare(new, {"variation": variant}, off=False)
     rest = resting(flag["variations"], _default(flag) or _smaller(flag, variant), where, variant)
     if wish.percentage <= 0:
-        return _all_get(new, rest)
+        return _bare(new, {"variation": rest}, off=True)
     share = int(wish.percentage) if wish.percentage == int(wish.percentage) else round(wish.percentage, 3)
-    return _bare(new, {"percentage": {variant: share, rest: round(100 - share, 3)}})
+    return _bare(new, {"percentage": {variant: share, rest: round(100 - share, 3)}}, off=False)
 
 
 def evaluated(flag: Mapping[str, Any], wish: Wish) -> Served:
@@ -133,19 +104,16 @@ def evaluated(flag: Mapping[str, Any], wish: Wish) -> Served:
     return served_shares(flag["variations"], shares, wish)
 
 
-def _all_get(flag: Mapping[str, Any], variant: str) -> Flag:
-    return _bare(flag, {"variation": variant})
-
-
-def _bare(flag: Mapping[str, Any], rule: Mapping[str, Any]) -> Flag:
-    """The flag with `rule` for all; its own rules are kept, unless these are a percentage and others are kept."""
+def _bare(flag: Mapping[str, Any], rule: Mapping[str, Any], *, off: bool) -> Flag:
+    """The flag with `rule` for all. Its own rules are kept; a percentage of ours only when it goes off."""
     rules, before = _rules(flag), kept(flag)
     name = {"name": flag[_RULE]["name"]} if "name" in flag[_RULE] else {}
-    bare = {key: value for key, value in flag.items() if key not in _DECIDES}
+    bare: Flag = {key: value for key, value in flag.items() if key not in _DECIDES}
     bare[_RULE] = {**name, **rule}
-    if not rules or (before and _is_share(rules) and not _is_share(before)):
-        return bare
-    return with_kept(bare, rules)
+    own_before = before is not None and not _is_share(before)
+    if rules and (not _is_share(rules) or (off and not own_before)):
+        return with_kept(bare, rules)
+    return bare if off or own_before else without_kept(bare)
 
 
 def _own_rules(flag: Flag, variant: str, wish: Wish) -> Flag:
@@ -166,7 +134,8 @@ def _rules(flag: Mapping[str, Any]) -> Flag:
 
 
 def _is_share(rules: Mapping[str, Any]) -> bool:
-    return rules.keys() == {_RULE} and _shares(rules[_RULE]) is not None
+    """Is it a rule such as we write, a percentage and the rest?"""
+    return rules.keys() == {_RULE} and len(_shares(rules[_RULE]) or ()) == 2
 
 
 def _shares(rule: Mapping[str, Any]) -> Optional[Dict[str, float]]:
@@ -190,21 +159,3 @@ def _smaller(flag: Mapping[str, Any], variant: str) -> Optional[str]:
     """The other variation of a default rule with two percentages."""
     others = [name for name in _shares(flag[_RULE]) or {} if name != variant]
     return others[0] if len(others) == 1 else None
-
-
-def _note(flag: Mapping[str, Any]) -> str:
-    if flag.get("disable"):
-        return "disabled: clients get their code's default"
-    return KEEPS if kept(flag) else ""
-
-
-def _flag(document: Mapping[str, Any], where: Where, name: str) -> Flag:
-    """The flag in the document; FlagError when there is none, or it is not of GO Feature Flag's form."""
-    if where.flag not in document:
-        raise unknown("flag", where.flag, document, name)
-    flag = document[where.flag]
-    good = isinstance(flag, dict) and isinstance(flag.get("variations"), dict) and isinstance(flag.get(_RULE), dict)
-    if not good or not flag["variations"] or not isinstance(flag.get("metadata") or {}, dict):
-        raise FlagError(f"{where} in {name} is not of GO Feature Flag's form", mend="It needs variations, defaultRule")
-    found: Flag = flag
-    return found

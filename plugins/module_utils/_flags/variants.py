@@ -12,7 +12,6 @@ from .model import ON, FlagError, Served, Where, Wish
 from .texts import KEPT, same
 
 BY = "document read back"
-KEEPS = "its own rules are kept aside, and come back when it is turned on without a percentage"
 
 
 def serving(variants: Mapping[str, Any], default: object, where: Where, wish: Wish) -> str:

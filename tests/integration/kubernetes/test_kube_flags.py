@@ -17,6 +17,7 @@ import pytest
 import yaml
 from cluster import Cluster
 from environment import ROOT
+from guard_play import results
 from kube_api import ApiError
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import DeliveryError
@@ -243,3 +244,31 @@ def test_who_may_put_a_change_back_is_said(feature_flags: Cluster, namespace: st
     assert provider(feature_flags, namespace, type="json").state(WHERE).note == (
         "FeatureFlag flags makes it, and may put it back"
     )
+
+
+def test_a_play_turns_a_feature_flag_and_knows_what_is_kept(
+    feature_flags: Cluster, namespace: str, tmp_path: Path, ansible_env: Dict[str, str]
+) -> None:
+    resource(feature_flags, namespace, new_search=switch("off", targeting=RULES))
+    at = {"type": "flagd", "kind": "FeatureFlag", "namespace": namespace, "name": "flags"}
+    provider = {**at, "cluster": {"kubeconfig": str(feature_flags.kubeconfig)}}
+    off = {"service": "prod/shop", "flag": WHERE.flag, "provider": provider, "state": "off"}
+    ours = "selfheal.delivery.feature_flag"
+    checked, turned, looked, share, wrong = results(
+        [
+            {ours: off, "check_mode": True},
+            {ours: off, "diff": True},
+            {f"{ours}_info": {"flag": WHERE.flag, "provider": provider}},
+            {ours: {**off, "state": "on", "percentage": 20}},
+            {ours: {**off, "provider": {**provider, "name": "flag"}}},
+        ],
+        ansible_env,
+        tmp_path,
+    )
+    assert checked["changed"] and checked["before"] == turned["before"], "check mode sets nothing"
+    assert (turned["changed"], turned["status"], turned["served"]["value"]) == (True, "effective", False)
+    assert turned["served"]["by"] == "document read back"
+    assert "its own rules are kept aside" in turned["diff"]["after"]["note"]
+    assert looked["served"]["value"] is False and "kept aside" in looked["state"]["note"]
+    assert (share["status"], share["served"]["percentage"]) == ("effective", 20)
+    assert wrong["failed"] and f"FeatureFlag {namespace}/flag is not there" in wrong["msg"]

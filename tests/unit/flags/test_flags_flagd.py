@@ -70,6 +70,14 @@ def test_a_percentage_of_a_flag_without_rules_comes_back_as_it_was_last() -> Non
     assert ours(wished(off, WHERE, ON)["targeting"]) == {"on": 20, "off": 80}
 
 
+def test_who_went_through_all_steps_is_on_for_everyone_and_stays_so() -> None:
+    now = flag("off")
+    for number in (5, 50, 100):
+        now = wished(now, WHERE, percent(number))
+    assert now == wished(now, WHERE, ON) == flag("on")
+    assert wished(wished(wished(now, WHERE, percent(5)), WHERE, OFF), WHERE, percent(100)) == flag("on")
+
+
 @pytest.mark.parametrize("number", [0.001, 0.1, 12.5, 33.333, 99.999])
 def test_weights_are_whole_numbers(number: float) -> None:
     now = wished(flag("off"), WHERE, percent(number))

@@ -71,6 +71,25 @@ def test_steps_of_a_percentage_keep_the_rules_that_were_its_own() -> None:
     assert wished(wished(now, WHERE, percent(0)), WHERE, ON) == before
 
 
+def test_a_percentage_needs_to_know_what_the_rest_get() -> None:
+    three = {"variations": {"yes": True, "no": False, "maybe": True}, "defaultRule": {"variation": "no"}}
+    now = wished(three, WHERE, percent(5))
+    assert now["defaultRule"] == {"percentage": {"yes": 5, "no": 95}}
+    assert wished(now, WHERE, percent(10))["defaultRule"] == {"percentage": {"yes": 10, "no": 90}}
+    with pytest.raises(OptionError, match="none is said to be for the rest"):
+        wished({**three, "defaultRule": {"percentage": {"yes": 1, "no": 1, "maybe": 1}}}, WHERE, percent(5))
+
+
+def test_who_went_through_all_steps_is_on_for_everyone_and_stays_so() -> None:
+    now = flag("no")
+    for number in (5, 50, 100):
+        now = wished(now, WHERE, percent(number))
+    assert now == wished(now, WHERE, ON) == flag()
+    off = wished(wished(now, WHERE, percent(5)), WHERE, OFF)
+    assert wished(off, WHERE, ON)["defaultRule"] == {"percentage": {"yes": 5, "no": 95}}
+    assert wished(off, WHERE, percent(100)) == flag()
+
+
 @pytest.mark.parametrize(
     ("before", "why"),
     [
