@@ -22,6 +22,7 @@ import packages
 from environment import ROOT, cache
 
 INSTALLED = ("unleash",)
+_MACHINES = {"x86_64": "x64", "aarch64": "arm64"}  # as Node.js calls them
 OLDEST = (8,)  # of npm: older ones do not know the lock's format
 
 
@@ -45,7 +46,9 @@ def npm_tool(name: str) -> Path:
 
 def node(folder: Path) -> Path:
     """The Node.js that the lock brings."""
-    return (folder / "node_modules/.bin/node").resolve()
+    machine = platform.machine()
+    # not the link in .bin: npm 9 makes none for what is only there for some machines
+    return folder / f"node_modules/node-linux-{_MACHINES.get(machine, machine)}/bin/node"
 
 
 def _install(module: Path, folder: Path) -> None:
