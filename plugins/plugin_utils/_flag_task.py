@@ -24,7 +24,7 @@ with suppress(ImportError):  # and where it is missing, it is said when it is ne
 
 def refused(arguments: Mapping[str, Any]) -> Facts:
     """A failed result for a provider with wrong keys, which names the right ones; empty where they are right."""
-    if not isinstance(arguments.get("provider"), Mapping):
+    if arguments.get("provider") is None:
         return {}  # said with what else is missing
     try:
         checked_provider(arguments["provider"])
