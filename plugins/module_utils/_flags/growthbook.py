@@ -11,6 +11,7 @@ Rule model" (coverage is 0 to 1), and the SDK endpoint `/api/features/{clientKey
 | a rule before the others forces `serve` in the environment | that value | SDK endpoint | published contract |
 
 On takes that rule away again, and enables the environment. A feature that somebody disabled serves the code's default.
+A percentage is the coverage of the environment's own rollout, or of a rule of ours before the others.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .vendors import Sides, mapping, mappings, no_client, number, texts, unknown
 
 _URL, _CDN = "https://api.growthbook.io", "https://cdn.growthbook.io"
 _OFF, _SHARE = "selfheal.delivery: off", "selfheal.delivery: share"  # how our rules' descriptions begin
+_EXACT = 1e-9  # how far two shares may be apart that are the same
 _HASHED = "id"  # the attribute that GrowthBook's SDKs split by
 _BY = "SDK endpoint"
 _Rule = Mapping[str, object]
@@ -175,20 +177,41 @@ def _wished(where: Where, wish: Wish, now: _Plan, feature: Mapping[str, object])
         return _Plan(environment, True, (rule, *_without(now.rules, _OFF, environment)))
     rules = _without(now.rules, _OFF, environment)
     if wish.percentage is None:
-        return _Plan(environment, True, rules)
-    if feature.get("defaultValue") == value:
+        return _Plan(environment, True, tuple(_lifted(rule, environment) for rule in rules))
+    default = str(feature.get("defaultValue"))
+    if default == value:
         raise OptionError(f"{where} serves {value} by default, so that all get it", mend="Change its default value")
-    return _Plan(environment, True, _with_share(rules, environment, value, wish.percentage / 100))
+    return _Plan(environment, True, _with_share(rules, environment, (value, default), wish.percentage / 100))
 
 
-def _with_share(rules: Tuple[_Rule, ...], environment: str, value: str, coverage: float) -> Tuple[_Rule, ...]:
-    """The rules with a share: that of a rollout for this environment alone, or of ours before the others."""
+def _with_share(
+    rules: Tuple[_Rule, ...], environment: str, values: Tuple[str, str], coverage: float
+) -> Tuple[_Rule, ...]:
+    """The rules so that this share gets the first of the two values, and the others the second.
+
+    A rollout for this environment alone is used, unless another rule has a say as well; then two of ours come before
+    all others.
+    """
+    value, other = values
     for place, rule in enumerate(rules):
         alone = rule.get("environments") == [environment] and rule.get("allEnvironments") is not True
         if alone and rule.get("type") == "rollout" and rule.get("value") == value and not _conditional(_told(rule)):
-            return (*rules[:place], {**rule, "coverage": coverage}, *rules[place + 1 :])
+            changed = (*rules[:place], {**rule, "coverage": coverage}, *rules[place + 1 :])
+            if _is_share(_Plan(environment, True, changed), values, coverage):
+                return changed
     share = {**_rule(_SHARE, value, environment), "type": "rollout", "coverage": coverage, "hashAttribute": _HASHED}
-    return (share, *rules)
+    return (share, _rule(f"{_SHARE}, the others", other, environment), *_without(rules, _SHARE, environment))
+
+
+def _is_share(plan: _Plan, values: Tuple[str, str], coverage: float) -> bool:
+    found = _shares([_told(rule) for rule in plan.here], values[1])
+    return found is not None and abs(sum(part for value, part in found if value == values[0]) - coverage) < _EXACT
+
+
+def _lifted(rule: _Rule, environment: str) -> _Rule:
+    """Our share, when it is 0: on is on for somebody."""
+    is_none = _is_ours(rule, _SHARE, environment) and rule.get("coverage") == 0
+    return {**rule, "coverage": 1} if is_none else rule
 
 
 def _without(rules: Tuple[_Rule, ...], mark: str, environment: str) -> Tuple[_Rule, ...]:

@@ -14,7 +14,7 @@ from flag_vendors import JSON, Asked, Contract, Reply, Vendor, carry_out, insist
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
 from ansible_collections.selfheal.delivery.plugins.module_utils._flags.model import ON, FlagError, Where, Wish
 
-LOGIN, KEY = "public-user:public-secret", "configcat-sdk-1/config-id/environment-id"
+LOGIN, KEY = "public-user:public-secret", "configcat-sdk-1/AAAAAAAAAAAAAAAAAAAAAA/BBBBBBBBBBBBBBBBBBBBBB"
 VALUE = {"boolValue?": (bool, type(None)), "stringValue?": (str, type(None))}
 OPTIONS = [{"percentage": int, "value": VALUE}]
 SHORT = {"boolValue": "b", "stringValue": "s"}

@@ -201,7 +201,7 @@ class TestGitLab(Contract):
     def test_a_real_sdk_says_the_same(self, vendor: GitLab, tmp_path: Path) -> None:
         """GitLab's clients are Unleash's: one of them, asked for many users."""
         client_class = pytest.importorskip("UnleashClient").UnleashClient
-        shares = []
+        shares: List[Any] = []
         for wish in (Wish(ON, serve=True), self.off, Wish(ON, serve=True, percentage=30), Wish(ON, serve=True)):
             told = carry_out(self.provider(vendor), self.where, wish, asks=1).served
             client = client_class(

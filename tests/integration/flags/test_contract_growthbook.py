@@ -138,7 +138,15 @@ class TestGrowthBook(Contract):
             wish = Wish(ON, serve=True, percentage=percentage)
             done = carry_out(self.provider(vendor), self.where, wish, asks=1)
             assert (done.called, done.served.known, done.served.percentage) == (called, True, percentage)
-        assert len(vendor.feature["rules"]) == 1
+        assert [one["value"] for one in vendor.feature["rules"]] == ["true", "false"]
+        carry_out(self.provider(vendor), self.where, Wish(ON, serve=True, percentage=0))
+        done = carry_out(self.provider(vendor), self.where, Wish(ON, serve=True))
+        assert (done.called, done.served.percentage) == (True, 100)
+
+    def test_a_share_counts_more_than_other_rules(self, vendor: GrowthBook) -> None:
+        before = deepcopy(vendor.feature["rules"])
+        done = carry_out(self.provider(vendor), self.where, Wish(ON, serve=True, percentage=30))
+        assert (done.served.percentage, vendor.feature["rules"][2:]) == (30, before)
 
     def test_a_rollout_that_is_there_is_used(self, vendor: GrowthBook) -> None:
         own = {"allEnvironments": False, "environments": ["production"]}

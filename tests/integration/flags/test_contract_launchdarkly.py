@@ -141,7 +141,8 @@ class LaunchDarkly(Vendor):
         if asked.path == "/sdk/latest-all":
             if asked.header("Authorization") != SDK:
                 return Reply(401, text="")
-            return Reply(200, {"flags": {"new-search": {**settings, "variations": values}}, "segments": {}})
+            told = {"key": "new-search", "version": now["_version"], "deleted": False, **settings, "variations": values}
+            return Reply(200, {"flags": {"new-search": told}, "segments": {}})
         if asked.parts[0] == "msdk":
             insist(asked.parts[:3] == ["msdk", "evalx", "contexts"], asked.path)
             if asked.header("Authorization") != MOBILE:
