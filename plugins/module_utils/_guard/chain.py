@@ -73,18 +73,17 @@ def _plain(value: object, where: _Where) -> object:
 
 
 def _members(value: Mapping[Any, object], where: _Where) -> Dict[str, object]:
-    plain: Dict[str, object] = {}
+    plain: Dict[str, object] = dict(value)  # most of it is plain already
     for key, member in value.items():
         if not isinstance(key, str):
             raise OptionError(f"The ledger cannot keep {_named(where)}: its key {key!r} is not a string")
         if isinstance(member, str):
             if member and _is_secret(key):
-                member = MASK
+                plain[key] = MASK
             elif "://" in member:
-                member = _USERINFO.sub(MASK, member)
-        elif member is not None and type(member) is not bool:
-            member = _plain(member, (where, key))
-        plain[key] = member
+                plain[key] = _USERINFO.sub(MASK, member)
+        elif member is not None and not isinstance(member, int):
+            plain[key] = _plain(member, (where, key))
     return plain
 
 
