@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
@@ -44,9 +45,7 @@ def flag_of(where: Mapping[str, str]) -> Callable[[], bool]:
 
 
 def unleash(where: Mapping[str, str]) -> Callable[[], bool]:
-    from UnleashClient import UnleashClient
-
-    client = UnleashClient(
+    client = import_module("UnleashClient").UnleashClient(
         url=f"{where['url']}/api",
         app_name="shop",
         environment=where["environment"],
