@@ -252,3 +252,8 @@ class TestLaunchDarkly(Contract):
     def test_what_is_there_is_not_said_to_be_missing(self, vendor: LaunchDarkly) -> None:
         vendor.forced = [Reply(400, {"code": "invalid_request", "message": "it is too late"})]
         assert "HTTP 400: it is too late" in self.error(vendor)
+
+    def test_a_change_that_nobody_sees_fails(self, vendor: LaunchDarkly) -> None:
+        vendor.lag = None
+        done = self.turned_off(vendor, 2)
+        assert (done["failed"], done["changed"], done["status"]) == (True, True, "not_effective")
