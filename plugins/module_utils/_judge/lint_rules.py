@@ -9,7 +9,7 @@ Expressions are read by pattern, not parsed: what looks odd is said, what cannot
 from __future__ import annotations
 
 import re
-from typing import Iterator, Tuple
+from typing import Iterator, Sequence, Tuple
 
 from .spec import Ask, BurnRule, GateSpec, Policy, RanksRule, RatioRule, ValueRule
 
@@ -66,6 +66,9 @@ def _queries(ask: Ask) -> Iterator[Tuple[str, str]]:
 
 def _expressions(policy: Policy, gate: GateSpec) -> Iterator[Note]:
     source = policy.source_of(gate)
+    label = str(source.get("place_label") or "instance")
+    # two sides of one place are in the same pods and on the same hosts
+    kept = (label,) if policy.by_sides else (label, *_PLACE_LABELS)
     for key, query in _queries(gate.ask):
         bare = _unquoted(query)
         for pattern, name in _HIDES:
@@ -76,7 +79,7 @@ def _expressions(policy: Policy, gate: GateSpec) -> Iterator[Note]:
                     f"{name} in {key} turns missing data into a number, so that silence looks healthy or bad",
                     "Remove it: a look without data is inconclusive by itself",
                 )
-        yield from _per_place(key, bare, str(source.get("place_label") or "instance"))
+        yield from _per_place(key, bare, kept)
         if key != "value" and _RATES.search(bare):
             yield (
                 ERROR,
@@ -98,18 +101,19 @@ def _unquoted(query: str) -> str:
     return re.sub(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'", '""', query)
 
 
-def _per_place(key: str, query: str, label: str) -> Iterator[Note]:
+def _per_place(key: str, query: str, kept: Sequence[str]) -> Iterator[Note]:
+    """Does each aggregation keep one of the labels `kept`, of which the first is the one to name?"""
     trailing = _TRAILING_BY.findall(query)
     for kind, labels in _AGGREGATION.findall(query):
         if not kind and trailing:
             kind, labels = trailing.pop(0)
-        named = any(name.strip() in (label, *_PLACE_LABELS) for name in labels.split(","))
+        named = any(name.strip() in kept for name in labels.split(","))
         if not (named if kind.lower() == "by" else kind and not named):
             yield (
                 ERROR,
                 "not_per_place",
                 f"{key} adds all places up, so that a broken canary is diluted in the whole",
-                f"Leave the aggregation out, or add by ({label})",
+                f"Leave the aggregation out, or add by ({kept[0]})",
             )
             return
 

@@ -132,7 +132,28 @@ def test_the_place_label_may_have_another_name() -> None:
     assert findings({**gate, "source": {"type": "prometheus", "place_label": "vm"}}) == []
 
 
+def test_pods_tell_the_two_sides_of_a_flag_not_apart() -> None:
+    sides = ("search/on", "search/off")
+    by_pod, by_side = ({**MEMORY, "value": f"sum by ({label}) (rss)"} for label in ("pod", "flag_variant"))
+    found = findings(by_pod, backend="flag", places=sides, sizes=[1])
+    assert codes(found) == ["error not_per_place"] and "add by (flag_variant)" in found[0].mend
+    assert findings(by_side, backend="flag", places=sides, sizes=[1]) == []
+
+
 # --- the fleet
+
+
+def test_two_sides_of_one_place_share_the_requests_as_they_are_given_them() -> None:
+    gate, sides = {**ERRORS, "max": 0.02}, ("search/on", "search/off")
+    read = parse_policy({"source": {"type": "prometheus"}, "traffic": 200, "gates": [gate]}, "search")
+    half, few = (lint(read, sides, sizes=[1, 1, 2], share=share) for share in (None, 0.0005))
+    assert half == []
+    assert {finding.code for finding in few} == {"never_passes", "slow_to_fail"}
+    assert "at 0.0005 of all with 200 requests/s in all" in few[0].reason
+    # nobody has been served the side that is on
+    probes = {"g": Probed("g", exists=True, places=sides[1:])}
+    assert codes(lint(read, sides, sizes=[1], probes=probes)) == ["error not_per_place"]
+    assert lint(read, sides, sizes=[1], probes=probes, later=sides[:1]) == []
 
 
 def test_without_a_baseline_a_comparison_cannot_fail() -> None:

@@ -220,6 +220,13 @@ def test_lint_asks_the_source_and_fails_on_errors(place: Place, url: str) -> Non
     assert result["failed"] and result["errors"] == 2
     assert "no_such_metric" not in result["msg"] and "the source does not have it" in result["msg"]
     assert set(result["detection"]) == {"errors", "typo", "slow"}
+    seconds = [
+        lint(policy, targets=targets, canary=[1, 2], **more)["detection"]["errors"]["50%"]
+        for more in ({}, {"share": 0.01})
+    ]
+    assert seconds[0] < seconds[1]
+    with pytest.raises(OptionError, match="share is 5.0, not between 0 and 1"):
+        lint(policy, targets=targets, share=5.0)
     unasked = lint(policy, places=[f"web{index}" for index in range(4)], probe=False)
     assert {one["code"] for one in unasked["findings"]}.isdisjoint({"no_such_metric", "no_bucket_edge"})
 
