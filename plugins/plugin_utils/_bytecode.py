@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Optional, Sequence
 
 _OURS = "ansible_collections.selfheal.delivery.plugins."
+_CORES = "_AnsibleCollectionFinder"
 
 
 class _Kept(MetaPathFinder):
@@ -38,8 +39,12 @@ class _Kept(MetaPathFinder):
 
 
 def keep_bytecode() -> None:
-    """From now on, in this process and those that it forks. Call it before what is to be kept is imported."""
-    if not any(isinstance(finder, _Kept) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Kept())
+    """From now on, in this process and those that it forks. Call it before what is to be kept is imported.
+
+    Where ansible-core's loader is not found, nothing is kept, and all else is as it was.
+    """
+    loaders = [type(finder).__name__ for finder in sys.meta_path]
+    if _CORES in loaders and _Kept.__name__ not in loaders:
+        sys.meta_path.insert(loaders.index(_CORES), _Kept())
         # Ansible itself is loaded, and will not be garbage: it need not be looked through while more is loaded
         gc.freeze()
