@@ -79,6 +79,8 @@ class ActionModule(ControllerAction):
         told = {place: plain(options["states"].get(place) or {}) for place in places}
         states = {place: _place(state) for place, state in told.items()}
         refuse_silence(told, states)
+        if options["release"]:
+            refuse_unknown(options["release"], told)
         with closing(ledger_from(options)) as ledger:
             known = last_known_good(ledger, options["service"])
             bad = rolled_back(ledger, options["service"])
@@ -119,6 +121,14 @@ def refuse_silence(told: Mapping[str, Mapping[str, Any]], states: Mapping[str, O
         f"{named(list(told))} could not be asked what runs there: {why}",
         mend=f"Nothing was changed. Bring {place} back, or see for yourself what is served",
     )
+
+
+def refuse_unknown(release: str, told: Mapping[str, Mapping[str, Any]]) -> None:
+    """A flag's releases are known beforehand, so that another one is no release that runs nowhere."""
+    if any("active" in state for state in told.values()):
+        from ansible_collections.selfheal.delivery.plugins.module_utils._act.flag.options import checked_release
+
+        checked_release(release)
 
 
 def _place(state: Mapping[str, Any]) -> Optional[Place]:

@@ -27,22 +27,22 @@ def policy_of(source: Dict[str, Any] = PROMETHEUS, **options: object) -> Policy:
     return parse_policy(raw, "test/search")
 
 
-def told(*, on: bool, percentage: Any = None, **served: object) -> Dict[str, Any]:
+def told_of(*, on: bool, percentage: Any = None, **served: object) -> Dict[str, Any]:
     return {"state": {"on": on, "percentage": percentage}, "served": {"known": bool(served), **served}}
 
 
 @pytest.mark.parametrize(
     "asked, share, current, canary, active",
     [
-        (told(on=False, percentage=50), 0, "off", "", ""),
-        (told(on=True, percentage=25), 25, "off", "on", "on"),
-        (told(on=True, percentage=100), 100, "on", "", "on"),
+        (told_of(on=False, percentage=50), 0, "off", "", ""),
+        (told_of(on=True, percentage=25), 25, "off", "on", "on"),
+        (told_of(on=True, percentage=100), 100, "on", "", "on"),
         # by the flag's own rules: for whom, nobody can say in one number
-        (told(on=True), None, "on", "", "on"),
+        (told_of(on=True), None, "on", "", "on"),
         # what clients are served counts before what management says
-        (told(on=False, percentage=25.0, value=None), 25, "off", "on", "on"),
-        (told(on=False, value=True), None, "on", "", "on"),
-        (told(on=False, value=False), 0, "off", "", ""),
+        (told_of(on=False, percentage=25.0, value=None), 25, "off", "on", "on"),
+        (told_of(on=False, value=True), None, "on", "", "on"),
+        (told_of(on=False, value=False), 0, "off", "", ""),
     ],
 )
 def test_which_release_a_share_means(asked: Dict[str, Any], share: Any, current: str, canary: str, active: str) -> None:
@@ -55,6 +55,14 @@ def test_which_release_a_share_means(asked: Dict[str, Any], share: Any, current:
     # what a rollback would take back is what some are served already, and nothing of a flag that is off
     place = rollback_plan._place(seen)
     assert place is not None and place.current == (active or None)
+
+
+def test_a_rollback_of_what_a_flag_cannot_be_is_not_one_that_has_nothing_to_do() -> None:
+    told = {"search": facts(told_of(on=True, percentage=100), OWN)}
+    rollback_plan.refuse_unknown("on", told)
+    with pytest.raises(OptionError, match="release 'True' is none of a feature flag.* Write it in quotes"):
+        rollback_plan.refuse_unknown("True", told)
+    rollback_plan.refuse_unknown("True", {"web1": {"current": "2.0.0", "releases": []}})
 
 
 def test_a_releases_wishes_in_those_of_a_flag() -> None:
