@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Tuple
 
 import pytest
 from flag_shop import BAKE, FLAG, FlaggedShop, FlagSite, flagged, home_made
+from flag_vendors import Asked, Reply, Vendor, insist, serving
 from unleash import ENVIRONMENT, Unleash
 
 FLAGS = {FLAG: {"enabled": False, "percentage": 0}, "other": True}
@@ -71,7 +72,20 @@ def test_a_bad_flag_is_off_again_and_a_good_one_is_on_for_all_until_it_is_rolled
         assert twice.returncode == 0 and "nothing to roll back" in twice.stdout, twice.stdout
 
 
-def test_a_flag_of_flagd_whose_controller_was_killed_is_off_again(begin: Begin, tmp_path: Path) -> None:
+class Behind(Vendor):
+    """An OFREP server (open-feature/protocol, service/openapi.yaml) that does not follow the file of its flags."""
+
+    def is_client(self, asked: Asked) -> bool:
+        return True
+
+    def answer(self, asked: Asked) -> Reply:
+        insist(asked.method == "POST" and asked.parts == ["ofrep", "v1", "evaluate", "flags", FLAG], "no such call")
+        return Reply(data={"key": FLAG, "value": False, "variant": "off", "reason": "STATIC"})
+
+
+def test_a_flag_of_flagd_whose_controller_was_killed_or_whose_clients_do_not_follow_is_off_again(
+    begin: Begin, tmp_path: Path
+) -> None:
     flags = tmp_path / "flags.flagd.json"
     flags.write_text(json.dumps({"flags": {FLAG: FLAGD}}, indent=2))
     options = {"provider": {"type": "flagd", "path": str(flags)}}
@@ -83,6 +97,13 @@ def test_a_flag_of_flagd_whose_controller_was_killed_is_off_again(begin: Begin, 
         run.kill()
         waited(lambda: site.play("reconcile").returncode == 0 and site.last().state == "undone", 60)
         waited(lambda: shop.share() == 0)
+        with serving(Behind()) as behind:
+            provider = {**options["provider"], "client_url": behind.url}
+            site.write(backend_options={**site.options, "provider": provider, "deadline": 1})
+            late = site.play("canary", canary_release="on", canary_traffic_steps=[])
+        assert late.returncode != 0 and "clients are served false, not true" in late.stdout, late.stdout
+        assert (site.last().state, shop.share()) == ("undone", 0)
+        assert "it could not be released to new-search" in late.stdout and "bake 1/1" not in late.stdout
 
 
 @pytest.mark.xdist_group("unleash")

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 import pytest
 
@@ -27,8 +27,8 @@ def policy_of(source: Dict[str, Any] = PROMETHEUS, **options: object) -> Policy:
     return parse_policy(raw, "test/search")
 
 
-def told_of(*, on: bool, percentage: Any = None, **served: object) -> Dict[str, Any]:
-    return {"state": {"on": on, "percentage": percentage}, "served": {"known": bool(served), **served}}
+def told_of(*, on: bool, percentage: Any = None, served: Optional[Dict[str, object]] = None) -> Dict[str, Any]:
+    return {"state": {"on": on, "percentage": percentage}, "served": {"known": served is not None, **(served or {})}}
 
 
 @pytest.mark.parametrize(
@@ -40,14 +40,12 @@ def told_of(*, on: bool, percentage: Any = None, **served: object) -> Dict[str, 
         # by the flag's own rules: for whom, nobody can say in one number
         (told_of(on=True), None, "on", "", "on"),
         # what clients are served counts before what management says
-        (told_of(on=False, percentage=25.0, value=None), 25, "off", "on", "on"),
-        (told_of(on=False, value=True), None, "on", "", "on"),
-        (told_of(on=False, value=False), 0, "off", "", ""),
+        (told_of(on=False, served={"percentage": 25.0, "value": None}), 25, "off", "on", "on"),
+        (told_of(on=False, served={"value": True}), None, "on", "", "on"),
+        (told_of(on=False, served={"value": False}), 0, "off", "", ""),
     ],
 )
 def test_which_release_a_share_means(asked: Dict[str, Any], share: Any, current: str, canary: str, active: str) -> None:
-    if asked["served"].get("value", 0) is None:
-        asked["served"]["percentage"] = 25.0
     seen = facts(asked, OWN)
     assert (seen["share"], seen["current"], seen["canary"], seen["active"]) == (share, current, canary, active)
     assert seen["known_good"] == ("off" if current == "on" else None)
