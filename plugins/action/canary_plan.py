@@ -84,6 +84,8 @@ class ActionModule(ControllerAction):
 
         flags.refuse_unlike(options, policy, places)
         (place,) = places
+        if options["kind"] == "canary" and not options["resume"]:
+            flags.refuse_undecided(options, flags.own_of(policy), states[place])
         known = {place: flags.vouched(states[place], options)}
         planned = self._plan(options, policy, places, known)
         measured = flags.measured(policy, place, known[place], planned["steps"])

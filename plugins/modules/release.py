@@ -233,6 +233,16 @@ actions:
   type: list
   elements: str
   sample: [staged 2.0.1, switched to 2.0.1, restarted 2.0.1]
+share:
+  description: Of 100 clients, how many are served what is on. Null where the flag's own rules say whom.
+  returned: O(backend=flag)
+  type: float
+  sample: 5.0
+status:
+  description: How the change ended, as RV(selfheal.delivery.feature_flag#module:status).
+  returned: O(backend=flag)
+  type: str
+  sample: effective
 took:
   description: Seconds that the change took.
   returned: always

@@ -16,13 +16,17 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._errors import O
 from ansible_collections.selfheal.delivery.plugins.module_utils._flags.change import change, look_at
 from ansible_collections.selfheal.delivery.plugins.module_utils._flags.model import OFF, ON
 from ansible_collections.selfheal.delivery.plugins.module_utils._flags.options import ARGUMENTS, INFO_ARGUMENTS
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import last_known_good
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision import FLAG_OFF, FLAG_ON
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import last_known_good, passed
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Rollout
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.spec import Policy
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._flag_task import done_by, refused
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._inside import Inside, done, runs_here
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import Facts, plain
 
 MODULE = "selfheal.delivery.feature_flag"
+RETRY = "To turn it on again is a person's decision: set canary_retry_bad"
+_ROLLOUTS = 200
 
 
 def turned(action: ActionBase, own: Facts, given: Facts, task_vars: Facts, *, share: float) -> Facts:
@@ -62,9 +66,33 @@ def refuse_unlike(options: Facts, policy: Policy, places: Sequence[str]) -> None
             )
 
 
+def refuse_undecided(options: Facts, own: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Leave to a person what waits at the provider, and a flag that was switched off since it was last found good."""
+    flag_name = str(own.get("flag"))
+    if state.get("pending"):
+        raise OptionError(
+            f"a change of flag {flag_name!r} waits at its provider: {state['pending']}", mend="Decide it there first"
+        )
+    with closing(ledger_from(options)) as ledger:
+        why = switched_off(ledger.last_rollouts(options["service"], _ROLLOUTS), flag_name)
+    if why and not options["retry_bad"]:
+        raise OptionError(f"flag {flag_name!r} was switched off: {why}", mend=RETRY)
+
+
+def switched_off(rollouts: Sequence[Rollout], flag_name: str) -> str:
+    """Why a kill switch turned the flag off, by the newest of these rollouts that says; '' when none did."""
+    for rollout in rollouts:
+        action = rollout.intent.get("action") if rollout.intent.get("flag") == flag_name else ""
+        if passed(rollout) or action == FLAG_ON:
+            break
+        if action == FLAG_OFF:
+            return str(rollout.intent.get("why") or "nobody says why")
+    return ""
+
+
 def rehearse(action: ActionBase, policy: Policy, share: float) -> None:
     """Let the provider say whether the flag can be on for `share` of 100 clients; it is not turned by that."""
-    own = _own(policy)
+    own = own_of(policy)
     options = flag.wish(own, {"release": ON}, share=share)
     inside = Inside(ARGUMENTS, (), lambda params, _dry: change(params, dry=True))
     if runs_here(action):  # else the first step tells
@@ -88,7 +116,7 @@ def vouched(state: Mapping[str, Any], options: Facts) -> Facts:
 
 def sides(policy: Policy, place: str) -> List[Facts]:
     """Where the two sides of a place are measured, the one that is on first: by a label of the metrics themselves."""
-    own = _own(policy)
+    own = own_of(policy)
     targets = []
     for side, name in ((ON, "arm_on"), (OFF, "arm_off")):
         value = own.get(name, side)
@@ -122,6 +150,7 @@ def measured(policy: Policy, place: str, state: Mapping[str, Any], steps: Sequen
     }
 
 
-def _own(policy: Policy) -> Facts:
+def own_of(policy: Policy) -> Facts:
+    """The policy's backend_options."""
     own = policy.plain.get("backend_options")
     return plain(own) if isinstance(own, Mapping) else {}

@@ -13,8 +13,15 @@ from ansible_collections.selfheal.delivery.plugins.action.canary_bake import _ro
 from ansible_collections.selfheal.delivery.plugins.action.canary_plan import DEFAULT_TRAFFIC, _traffic
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.flag.options import facts, outcome, wish
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Rollout
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.spec import Policy, parse_policy
-from ansible_collections.selfheal.delivery.plugins.plugin_utils._flag_place import arms, measured, refuse_unlike, sides
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._flag_place import (
+    arms,
+    measured,
+    refuse_unlike,
+    sides,
+    switched_off,
+)
 
 OWN: Dict[str, Any] = {"flag": "new-search", "provider": {"type": "json", "path": "flags.json"}}
 GATE = {"name": "errors", "bad": "bad", "total": "all"}
@@ -106,6 +113,20 @@ def test_what_came_of_it_in_the_words_of_a_release() -> None:
     assert dry["share"] == 5.0
     unasked = outcome({"failed": True, "msg": "it cannot be reached", "before": {}}, OWN, "on")
     assert unasked == {"failed": True, "msg": "it cannot be reached", "release": "on"}
+
+
+def rollout(kind: str, state: str, **intent: object) -> Rollout:
+    return Rollout("r", "test/search", "on", kind, state, 1, 0.0, 0.0, intent)
+
+
+def test_a_flag_that_was_switched_off_is_turned_on_again_by_a_person_alone() -> None:
+    off = rollout("action", "done", action="flag_off", flag="new-search", why="alert SearchErrors")
+    on = rollout("action", "done", action="flag_on", flag="new-search", why="mended")
+    other = rollout("action", "done", action="flag_off", flag="old-search", why="alert OldErrors")
+    good, undone = rollout("canary", "done"), rollout("canary", "undone")
+    assert switched_off([other, undone, off, good], "new-search") == "alert SearchErrors"
+    for newest_first in ([], [other], [good, off], [on, off], [undone, on, off]):
+        assert switched_off(newest_first, "new-search") == ""
 
 
 def test_two_sides_of_one_place_are_measured_until_everybody_is_on_the_same() -> None:
