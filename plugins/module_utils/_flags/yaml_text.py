@@ -85,14 +85,29 @@ def _tokens(text: str) -> List[Any]:
 
 
 def _check_tokens(text: str) -> None:
+    """No aliases, and nothing so deep that composing it, which libyaml's binding does by recursion, would crash."""
     import yaml
 
-    for token in _tokens(text):
-        if isinstance(token, yaml.AliasToken):
-            raise Broken(
-                f"has an alias (*{token.value}) in line {token.start_mark.line + 1}: write it out, because a change in "
-                "one place would be one in several"
-            )
+    opening = (
+        yaml.BlockSequenceStartToken,
+        yaml.BlockMappingStartToken,
+        yaml.FlowSequenceStartToken,
+        yaml.FlowMappingStartToken,
+    )
+    closing = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
+    depth = 0
+    try:
+        for token in yaml.scan(text, Loader=_loader()):
+            depth += isinstance(token, opening) - isinstance(token, closing)
+            if depth > 2 * _DEEPEST:
+                raise Broken("is nested too deeply")
+            if isinstance(token, yaml.AliasToken):
+                raise Broken(
+                    f"has an alias (*{token.value}) in line {token.start_mark.line + 1}: write it out, because a change"
+                    " in one place would be one in several"
+                )
+    except yaml.YAMLError:
+        return  # composing it says what is wrong
 
 
 def _value(node: "Node", core: bool, depth: int) -> Any:

@@ -116,6 +116,8 @@ def test_what_readers_disagree_on_is_read_as_by_the_provider() -> None:
         ("a: !!int x\n", "which is not taken"),
         ("? [a]\n: 1\n", "no plain text"),
         ("a: " + "[" * 60 + "]" * 60, "nested too deeply"),
+        ("a: " + "[" * 100_000, "nested too deeply"),  # libyaml's binding would not come back from that
+        ("...\n" * 200 + "- " * 100_000, "nested too deeply"),
         ("a: \x07", "is not YAML"),
     ],
 )
