@@ -10,6 +10,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List
+from urllib.parse import quote
+from urllib.request import urlopen
 
 import pytest
 from alert_server import Alertmanager, alertmanager
@@ -33,8 +35,12 @@ from flagged_shop import (
 from fleet import SERVICE
 from shops import Shop
 from tell_servers import Hook, hook
+from traffic import prometheus
 
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard import rollouts
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import DONE
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.open import open_ledger
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.policy import parse_guard
 
 
 @dataclass
@@ -167,6 +173,39 @@ def test_what_waits_for_an_approval_is_followed_by_the_rollback(world: World) ->
     assert (turned.state, turned.outcome["flag"]["status"]) == ("undone", "pending")
     assert f"after flag {FLAG} could not be turned off" in str(back.outcome["why"])
     assert decisions(shop) == ["flag_off allowed", "rollback allowed"] and world.events() == ["rolled_back"]
+
+
+def test_a_code_that_a_log_pipeline_saw_is_confirmed_by_its_own_figures(world: World) -> None:
+    shop = world.shop
+    world.turn(False)
+    targets = [f"127.0.0.1:{port}" for port in shop.ports]
+    with shop.load(), prometheus(shop.folder / "prometheus", targets) as url:
+        policy(shop, source={"type": "prometheus", "url": url, "window": 10})
+        time.sleep(5)  # none came in that time
+        what = rollouts.Begin(SERVICE, "2.0.1", "watch", {"fleet": list(NEW), "before": {}})
+        with closing(open_ledger({"path": str(shop.ledger)})) as ledger:
+            begun, lease = rollouts.begin(
+                ledger, what, holder="ci", actor="ci", ttl=60, now=time.time(), policy=parse_guard({}, SERVICE)
+            )
+            rollouts.close(ledger, lease, begun.id, state=DONE, outcome={}, actor="ci", now=time.time())
+        time.sleep(2)  # no scrape has both what was before and what came then
+        world.turn(True)
+        deadline = time.monotonic() + 30
+        while value(url, f'sum(app_errors_total{{error_code="{CODE}"}})') < 400:
+            assert time.monotonic() < deadline, "the code is not counted"
+            time.sleep(0.2)
+        seen = {"kind": "error_code", "status": "firing", "service": "shop", "environment": "demo", "labels": {}}
+        said = respond(shop, {**seen, "name": CODE, "id": "log-1", "at": time.time()})
+    assert world.flag() is False and shop.current() == NEW, said
+    evidence: Any = entries(shop, "trigger")[-1].body["evidence"]  # the first one is of the release
+    assert (evidence["gates"]["confirmed"], evidence["gates"]["code"]["verdict"]) == (True, "fail"), evidence
+
+
+def value(url: str, query: str) -> float:
+    """What Prometheus says, 0 for nothing."""
+    with urlopen(f"{url}/api/v1/query?query={quote(query)}", timeout=5) as answer:
+        found = json.load(answer)["data"]["result"]
+    return float(found[0]["value"][1]) if found else 0.0
 
 
 def test_a_person_comes_first_and_a_recommendation_waits_for_one(world: World) -> None:
