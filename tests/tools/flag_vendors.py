@@ -336,6 +336,20 @@ class Contract:
         assert "with a web page" in self.error(vendor)
         assert not vendor.writes
 
+    def test_an_empty_object_is_no_flag(self, vendor: Vendor) -> None:
+        vendor.forced = [Reply(200, {})]
+        assert self.error(vendor)
+        assert not vendor.writes
+
+    def test_what_is_merely_accepted_is_not_done(self, vendor: Vendor) -> None:
+        provider = self.provider(vendor)
+        state = provider.state(self.where)
+        vendor.forced = [Reply(202, {"message": "queued"})]
+        with pytest.raises(FlagError, match="HTTP 202: it is accepted and not done yet") as told:
+            provider.set(self.where, self.off, state)
+        provider.close()
+        assert told.value.details["http_status"] == 202
+
     def test_too_many_requests_are_waited_for(self, vendor: Vendor) -> None:
         vendor.forced = [Reply(429, {"message": "slow down"}, {"Retry-After": "1"})]
         begun = time.monotonic()

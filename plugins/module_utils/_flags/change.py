@@ -24,6 +24,7 @@ _CONFLICTS = (409, 412)  # somebody else changed it since it was looked at
 _TRIES = 4
 _BROKEN = (500, 502, 503, 504)  # of the server, or of what stands before it: it may have been done
 _NO_RIGHT = (401, 403)
+_ACCEPTED = 202  # by who says nothing of when it will be done
 _Sleep = Callable[[float], None]
 _Result = TypeVar("_Result")
 
@@ -116,10 +117,15 @@ class Turn:
             try:
                 change = self._timed(partial(provider.set, self._where, self._wish, state))
             except DeliveryError as error:
-                if error.details.get("lost") or error.details.get("http_status") in _BROKEN:
+                status = error.details.get("http_status")
+                if error.details.get("lost") or status in _BROKEN:
                     self._find(error)
                     return
-                if error.details.get("http_status") not in _CONFLICTS or attempt == _TRIES:
+                if status == _ACCEPTED:
+                    self._halfway(state)
+                    record.pending = error.what
+                    return
+                if status not in _CONFLICTS or attempt == _TRIES:
                     self._halfway(state)
                     raise
                 state = record.after = self._state()

@@ -21,7 +21,7 @@ from .flipt_evaluation import LOCAL, Evaluation, bearer
 from .flipt_rules import Rules, Threshold, for_wish, read
 from .http import Answer, Http, refused, segment, unknown
 from .model import Change, Deadline, FlagError, Options, Provider, Served, State, Where, Wish
-from .vendors import Sides, mapping, mappings, texts
+from .vendors import Sides, itself, mapping, mappings, texts
 
 _KEPT = ("name", "description", "metadata")  # of a flag, when it is replaced
 
@@ -44,7 +44,7 @@ class Flipt:
         flag = self._http.get(_path(where))
         if flag.status == 404:
             raise self._not_there(where)
-        found = _taken(flag, f"reading {where}").fields
+        found = itself(_taken(flag, f"reading {where}").fields, "key", where)
         rollouts: object = []
         if found.get("type") == "BOOLEAN_FLAG_TYPE":
             rollouts = _taken(self._http.get(f"{_path(where)}/rollouts"), f"reading {where}").fields.get("rules")

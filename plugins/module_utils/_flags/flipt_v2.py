@@ -21,7 +21,7 @@ from .flipt_evaluation import LOCAL, Evaluation, bearer
 from .flipt_rules import Rules, for_wish, read
 from .http import Http, refused, segment, unknown
 from .model import Change, Deadline, FlagError, Options, Provider, Served, State, Where, Wish
-from .vendors import Sides, mapping, mappings, texts
+from .vendors import Sides, itself, mapping, mappings, texts
 
 _KIND = "flipt.core.Flag"
 _ROOT = "/api/v2/environments"
@@ -48,7 +48,7 @@ class FliptV2:
             raise self._not_there(where)
         if not answer.ok:
             raise refused(answer, f"reading {where}")
-        flag = mapping(mapping(answer.fields.get("resource")).get("payload"))
+        flag = mapping(itself(mapping(answer.fields.get("resource")), "key", where).get("payload"))
         rules = read(flag, flag.get("rollouts"))
         revision = str(answer.fields.get("revision", ""))
         return State(on=rules.on, percentage=rules.percentage, revision=revision, raw={"flag": flag})

@@ -22,7 +22,7 @@ from typing import Dict, List, Mapping, Optional
 from .._errors import OptionError
 from .http import Http, refused, segment, token_of, unknown
 from .model import OFF, Change, Deadline, FlagError, Options, Provider, Served, State, Where, Wish
-from .vendors import Sides, mapping, mappings, required, texts, unknown_to_clients, without_token
+from .vendors import Sides, itself, mapping, mappings, required, texts, unknown_to_clients, without_token
 
 _URL = "https://gitlab.com"
 _SHARES = {"flexibleRollout": "rollout", "gradualRolloutUserId": "percentage"}  # strategy: its parameter
@@ -61,7 +61,7 @@ class GitLab:
             raise self._not_there(where)
         if not answer.ok:
             raise refused(answer, f"reading {where}")
-        flag = answer.fields
+        flag = itself(answer.fields, "name", where)
         share = _share(_matching(flag, where.environment))
         on = flag.get("active") is True and share != 0
         return State(on=on, percentage=share, revision=str(flag.get("updated_at", "")), raw=flag)
@@ -88,9 +88,10 @@ class GitLab:
         found = [one for one in mappings(answer.fields.get("features")) if one.get("name") == where.flag]
         if len(found) != 1:
             return unknown_to_clients(f"clients are given no flag {where.flag!r}: they get their code's default", _BY)
-        share = _share(mappings(found[0].get("strategies"))) if found[0].get("enabled") is True else 0.0
-        if share is None:
-            why = "it is on for named users, or by several shares, which only SDKs evaluate"
+        strategies = mappings(found[0].get("strategies"))
+        share = _share(strategies) if found[0].get("enabled") is True else 0.0
+        if share is None or (share == 0 and found[0].get("enabled") is True and not strategies):  # SDKs differ there
+            why = "it is on for named users, by several shares, or by nothing, which only SDKs evaluate"
             return unknown_to_clients(why, _BY, final=wish.state != OFF)
         value = {0.0: False, 100.0: True}.get(share)
         return Served(known=True, value=value, percentage=share, by=_BY)

@@ -31,9 +31,10 @@ except ImportError as error:
 else:
     MISSING = None
 
-__all__ = ("MAX_BYTES", "MISSING", "Answer", "Http", "refused", "segment", "token_of", "unknown")
+__all__ = ("ACCEPTED", "MAX_BYTES", "MISSING", "Answer", "Http", "refused", "segment", "token_of", "unknown")
 
 MAX_BYTES = 16 * 1024 * 1024
+ACCEPTED = 202  # taken, and not done yet: a success of nothing
 _SAID = 200  # characters of a provider's own words that are shown
 _RETRIES = 2
 _READS = ("GET", "HEAD")
@@ -53,7 +54,7 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        return 200 <= self.status < 300
+        return 200 <= self.status < 300 and self.status != ACCEPTED
 
     @property
     def fields(self) -> Mapping[str, object]:
@@ -176,7 +177,7 @@ def _read(response: requests.Response, url: str, body: bytes) -> Answer:
         except ValueError:
             data = None
     answer = Answer(response.status_code, url, data, _message(data), is_html, dict(response.headers))
-    if answer.ok and (is_html or (body and data is None)):
+    if 200 <= answer.status < 300 and (is_html or (body and data is None)):
         what = "a web page" if is_html else "something that is not JSON"
         raise FlagError(
             f"{url} answers HTTP {answer.status} with {what}, not as the provider's API does",
@@ -188,6 +189,7 @@ def _read(response: requests.Response, url: str, body: bytes) -> Answer:
 def refused(answer: Answer, what: str, hints: Optional[Mapping[int, str]] = None, mend: str = "") -> FlagError:
     """Why an answer is no success, as an error to raise: `what` is what was tried, such as "turning flag 'f' off"."""
     known: Dict[int, str] = {
+        ACCEPTED: "it is accepted and not done yet, and may wait for an approval",
         401: "the token is missing or wrong",
         403: "the token does not suffice, or is of the wrong kind",
         404: "there is no such thing there, or the token may not see it",

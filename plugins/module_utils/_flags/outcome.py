@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, List, Optional, Sequence
+from urllib.parse import quote
 
 from .._guard.chain import MASK
 from .model import EFFECTIVE, NOT_EFFECTIVE, ON, PENDING, UNVERIFIED, Served, State, Where, Wish
@@ -118,7 +119,9 @@ def diff(record: Record) -> Dict[str, Any]:
 def hidden(thing: Any, secrets: Sequence[str]) -> Any:
     """`thing` without the secrets, in whatever text of it one may be."""
     if isinstance(thing, str):
-        for secret in sorted(secrets, key=len, reverse=True):
+        # a client's key may be part of an address, and is quoted there
+        shown = {written for secret in secrets for written in (secret, quote(secret, safe=""), quote(secret))}
+        for secret in sorted(shown, key=len, reverse=True):
             if len(secret) >= _SHORTEST_SECRET:
                 thing = thing.replace(secret, MASK)
         return thing

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from .._errors import OptionError
 from .http import Answer, Http, refused, token_of
-from .model import Deadline, FlagError, Options, Served, Wish
+from .model import Deadline, FlagError, Options, Served, Where, Wish
 
 SOMEBODY = "selfheal.delivery"  # who asks, when no context names anybody
 
@@ -94,6 +94,13 @@ def no_client(answer: Answer, what: str, kind: str) -> FlagError:
     error = refused(bare, what, {answer.status: f"client_token is no {kind}"})
     error.details["http_status"] = 401
     return error
+
+
+def itself(found: Mapping[str, object], key: str, where: Where) -> Mapping[str, object]:
+    """`found`, which says by `key` that it is this flag. Anything else has no `enabled`, and must not count as off."""
+    if found.get(key) != where.flag:
+        raise FlagError(f"reading {where}: what was answered is not this flag", mend="Check provider.url")
+    return found
 
 
 def mapping(value: object) -> Mapping[str, object]:

@@ -166,6 +166,12 @@ class TestGitLab(Contract):
         done = carry_out(self.provider(vendor), self.where, self.off, asks=1)
         assert not done.called and "their code's default" in done.served.why
 
+    def test_enabled_without_any_strategy_is_not_off(self, vendor: GitLab) -> None:
+        told = {"name": "new-search", "enabled": True, "strategies": []}
+        vendor.features = lambda asked: Reply(200, {"version": 1, "features": [told]})  # type: ignore[method-assign]
+        done = carry_out(self.provider(vendor), self.where, self.off, asks=1)
+        assert not done.served.known and "which only SDKs evaluate" in done.served.why
+
     @pytest.mark.parametrize(
         ("wish", "told"),
         [

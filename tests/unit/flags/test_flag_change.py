@@ -127,6 +127,12 @@ def test_a_change_that_waits_for_approval_is_pending_at_once() -> None:
     assert "an approval is needed" in result["msg"] and provider.now < 2
 
 
+def test_a_change_that_is_merely_accepted_is_pending() -> None:
+    result = turned(Scripted(sets=[FlagError("it answers HTTP 202", details={"http_status": 202})]))
+    assert (result["status"], result["failed"], result["changed"]) == ("pending", True, False)
+    assert "is not off yet: it answers HTTP 202" in result["msg"]
+
+
 def test_a_pending_change_is_pending_even_where_clients_are_served_it() -> None:
     provider = Scripted(sets=[Change("an approval is needed")], served=[Served(True, True), Served(True, False)])
     assert turned(provider)["status"] == "pending"
@@ -236,6 +242,11 @@ def test_secrets_are_hidden_wherever_they_are() -> None:
         {"msg": "token abcd-efg: no", "list": ["xabcd-efg"], "n": 1, "short": "abc"}, ["abcd", "abcd-efg", "abc"]
     )
     assert "efg" not in str(found) and found["n"] == 1 and found["short"] == "abc"
+
+
+def test_a_secret_is_hidden_as_it_is_written_in_an_address() -> None:
+    found = hidden("http://a/key%2B1%2Fx%3D%3D/json and /key%2B1/x%3D%3D/json", ["key+1/x=="])
+    assert "%3D" not in found and found.count("/json") == 2
 
 
 def test_a_share_of_the_clients_is_told_as_one() -> None:
