@@ -97,14 +97,14 @@ class Flagsmith:
             body: Dict[str, object] = {"enabled": _on(wish)}
             if not _is_switch(wish):
                 body["feature_state_value"] = value
-            path = f"{_of(environment)}/featurestates/{mapping(state.raw['state']).get('id')}/"
+            path = f"{_of(environment)}/featurestates/{segment(str(mapping(state.raw['state']).get('id')))}/"
             answer = self._http.ask("PATCH", path, body)
         if not answer.ok:
             raise refused(answer, f"turning {where} {wish.state}")
         return Change()
 
     def effective(self, where: Where, wish: Wish) -> Served:
-        key = token_of(self._sides.options, client=True, needed=False) or str(self._environment(where)["api_key"])
+        key = self._client_key(where)
         clients = self._sides.clients(self._sides.options.url or _EDGE, {"X-Environment-Key": key})
         answer = clients.get("/api/v1/flags/")
         if not answer.ok:
@@ -120,6 +120,19 @@ class Flagsmith:
 
     def close(self) -> None:
         self._sides.close()
+
+    def _client_key(self, where: Where) -> str:
+        """The environment's own key, unless clients have another one, of servers; OptionError for another's."""
+        key = token_of(self._sides.options, client=True, needed=False)
+        if key and (key.startswith("ser.") or not self._sides.may_manage):
+            return key
+        own = str(self._environment(where)["api_key"])
+        if key and key != own:
+            raise OptionError(
+                f"client_token is no environment key of {where.environment}",
+                mend="Leave it out, or set it to that environment's client-side or server-side key",
+            )
+        return own
 
     def _environment(self, where: Where) -> Mapping[str, object]:
         if where not in self._environments:
@@ -146,8 +159,13 @@ class Flagsmith:
         if where not in self._overrides and self._sides.may_manage:
             state = mapping(self.state(where).raw["state"])
             query = {"environment": str(self._environment(where).get("id")), "feature": str(_feature(state))}
-            answer = _taken(self._http.get("/api/v1/features/featurestates/", query), where)
-            found = [one for one in mappings(answer.fields.get("results")) if one.get("enabled") is True]
+            found: List[Mapping[str, object]] = []
+            page, more = 1, True
+            while more:
+                number = {"page": str(page)} if page > 1 else {}
+                answer = _taken(self._http.get("/api/v1/features/featurestates/", {**query, **number}), where)
+                found += [one for one in mappings(answer.fields.get("results")) if one.get("enabled") is True]
+                page, more = page + 1, bool(answer.fields.get("next"))
             self._overrides[where] = len([one for one in found if one.get("feature_segment") or one.get("identity")])
         return self._overrides.get(where, 0) > 0
 
@@ -159,7 +177,7 @@ class Flagsmith:
 
     def _not_there(self, where: Where, environment: Mapping[str, object]) -> FlagError:
         project = environment.get("project")
-        answer = self._http.get(f"/api/v1/projects/{project}/features/", {"page_size": "100"})
+        answer = self._http.get(f"/api/v1/projects/{segment(str(project))}/features/", {"page_size": "100"})
         names: List[str] = texts(answer.fields.get("results"), "name") if answer.ok else []
         return unknown("flag", where.flag, names, f"project {project}")
 

@@ -85,7 +85,7 @@ class PostHog:
         body = _changes(where, wish, state.raw)
         if state.raw.get("version") is not None:
             body["version"] = state.raw["version"]
-        answer = self._http.ask("PATCH", f"{_project(where)}feature_flags/{state.raw.get('id')}/", body)
+        answer = self._http.ask("PATCH", f"{_project(where)}feature_flags/{segment(str(state.raw.get('id')))}/", body)
         if answer.status == 409 and answer.fields.get("code") in _GATED:
             return Change(pending=f"change request {answer.fields.get('change_request_id')} waits for its approval")
         _taken(answer, f"turning {where} {wish.state}")

@@ -72,8 +72,13 @@ class Flagsmith(Vendor):
         return page(self.default) if asked.query["feature_name"] == "new-search" else page()
 
     def all_states(self, asked: Asked) -> Reply:
-        insist(asked.query == {"environment": "11", "feature": "21"}, "read by numbers")
-        return page(self.default, *self.overrides)
+        numbers = {name: value for name, value in asked.query.items() if name != "page"}
+        insist(numbers == {"environment": "11", "feature": "21"}, "read by numbers")
+        first = page(self.default, *(self.overrides[:1]))
+        if len(self.overrides) < 2:
+            return first
+        assert isinstance(first.data, dict)
+        return page(*self.overrides[1:]) if asked.query.get("page") == "2" else Reply(200, {**first.data, "next": "/2"})
 
     def patch(self, asked: Asked) -> Reply:
         insist(not self.environment["use_v2_feature_versioning"], "versions are published, not patched")
@@ -92,6 +97,8 @@ class Flagsmith(Vendor):
         return Reply(204, text="")
 
     def flags(self, asked: Asked) -> Reply:
+        if asked.header("X-Environment-Key") == "other":  # development, where it is off
+            return Reply(200, [{**self.default, "enabled": False}])
         if asked.header("X-Environment-Key") != KEY:
             return Reply(401, {"detail": "Invalid or missing Environment key"})
         now: Dict[str, Any] = self.clients(self.default)  # type: ignore[assignment]
@@ -143,6 +150,15 @@ class TestFlagsmith(Contract):
         vendor.overrides = [{**vendor.default, "id": 302, "feature_segment": 5}]
         done = carry_out(self.provider(vendor), self.where, self.off, asks=2)
         assert not done.served.known and "1 segments or identities still have it turned on" in done.served.why
+
+    def test_segments_on_a_further_page(self, vendor: Flagsmith) -> None:
+        segment = {**vendor.default, "id": 302, "feature_segment": 5}
+        vendor.overrides = [{**segment, "enabled": False}, segment]
+        done = carry_out(self.provider(vendor), self.where, self.off, asks=2)
+        assert not done.served.known and "1 segments or identities" in done.served.why
+
+    def test_clients_of_another_environment_show_nothing(self, vendor: Flagsmith) -> None:
+        assert "client_token is no environment key of production" in self.error(vendor, client_token="other")
 
     def test_hidden_flags_are_the_codes_default(self, vendor: Flagsmith) -> None:
         vendor.environment["hide_disabled_flags"] = True
