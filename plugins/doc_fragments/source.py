@@ -76,8 +76,8 @@ options:
         type: float
       place_label:
         description:
-          - The label of the metrics server that tells the places apart. V(instance) when it is not set. In a policy whose
-            places are clusters it is V(pod), and V(flag_variant) where they are feature flags.
+          - The label of the metrics server that tells the places apart. V(instance) when it is not set. In a policy
+            whose places are clusters it is V(pod), and V(flag_variant) where they are feature flags.
           - Its value is a place's name, or begins with it before the port. Anything else is named by the target.
         type: str
       window:

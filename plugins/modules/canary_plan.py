@@ -54,8 +54,8 @@ options:
     description:
       - The percentages of each place's traffic that the release walks through, where a place is a cluster and old and
         new can serve side by side, or of users, where it is a feature flag. Between places, O(steps) go on as ever.
-      - V(auto) are the weights at which every place's Rollout pauses, and V([10, 50]) for a Deployment or a flag. An empty
-        list gives each place the release whole.
+      - V(auto) are the weights at which every place's Rollout pauses, and V([10, 50]) for a Deployment or a flag. An
+        empty list gives each place the release whole.
     type: raw
     default: auto
   holdback:

@@ -30,8 +30,8 @@ options:
       - The others are asked by M(selfheal.delivery.kubernetes_rollout_info) for V(deployment) and V(argo_rollout), by
         M(selfheal.delivery.helm_release_info) for V(helm), by M(selfheal.delivery.git_release_info) for V(git) and by
         M(selfheal.delivery.feature_flag_info) for V(flag).
-      - With V(flag), C(share) of 100 clients are served what is on, C(canary) is V(on) while that is a part of them, and
-        C(active) is V(on) as long as there are any.
+      - With V(flag), C(share) of 100 clients are served what is on, C(canary) is V(on) while that is a part of them,
+        and C(active) is V(on) as long as there are any.
     type: str
     choices: [releases, deployment, argo_rollout, helm, git, flag]
     default: releases

@@ -55,8 +55,8 @@ EXAMPLES = r"""
 RETURN = r"""
 do:
   description:
-    - What is next. V(rollback), V(flag_off) and V(restart) are for the places of the service, V(tell) is to tell people,
-      and after V(nothing) all is done.
+    - What is next. V(rollback), V(flag_off) and V(restart) are for the places of the service, V(tell) is to tell
+      people, and after V(nothing) all is done.
   returned: success
   type: str
   sample: rollback
