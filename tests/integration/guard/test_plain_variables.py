@@ -94,6 +94,8 @@ def test_the_playbooks_refuse_before_anything_is_rendered(
     trigger = {**ALERT, "name": exploit}
     status, said = play("selfheal.delivery.rollback", *arguments, delivery_service="shop", rollback_trigger=trigger)
     assert status != 0 and "rollback_trigger['name'] holds a template" in said
+    status, said = play("selfheal.delivery.disable_flag", *arguments, delivery_service="shop", kill_switch_flag=exploit)
+    assert status != 0 and "kill_switch_flag holds a template" in said
     if not arguments:  # it runs on localhost, and nowhere else
         said_by = {"delivery_command": "pause", "delivery_reason": exploit}
         status, said = play("selfheal.delivery.control", delivery_service="shop", **said_by)
@@ -118,6 +120,8 @@ def test_without_the_look_it_is_executed(tmp_path: Path, play: Play, canary: Pat
     ("name", "handed_on"),
     [
         ("rollback", ["rollback_trigger", "rollback_release", "rollback_reason", "rollback_approved"]),
+        ("disable_flag", [f"kill_switch_{what}" for what in ("flag", "reason", "trigger", "response", "approved")]),
+        ("enable_flag", [f"kill_switch_{what}" for what in ("flag", "reason", "serve")]),
         ("control", [f"delivery_{what}" for what in ("command", "reason", "decision", "for", "ends_at")]),
     ],
 )
