@@ -63,6 +63,12 @@ class Wish:
     variation: str = ""
     reason: str = ""  # shown in the provider's own audit log, where it has one
     context: Mapping[str, object] = field(default_factory=dict)
+    looks: bool = False  # nothing is wished: what `context` is served is asked, whatever others are
+
+    @property
+    def for_all(self) -> bool:
+        """Everybody is to be served the same, which one evaluation that rules decided does not show."""
+        return not self.looks and (self.state == OFF or self.percentage in (0, 100))
 
     @property
     def partial(self) -> bool:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 BY = "OFREP evaluation"
 NOBODY = "selfheal.delivery"  # who is evaluated where the task's context names nobody
 _CODE_DEFAULT = ("DISABLED", "ERROR")
+# DEFAULT: there are rules, and none of them fits; without rules it would be STATIC
+_BY_RULES = ("TARGETING_MATCH", "TARGETING_MATCH_SPLIT", "SPLIT", "DEFAULT")
 _NO_VARIANT = "SdkDefault"  # what GO Feature Flag calls the code's default; the value beside it is nobody's
 
 
@@ -39,9 +41,12 @@ class Ofrep:
         if not answer.ok:
             raise _refused(answer, where)
         reason = str(answer.fields.get("reason", ""))
-        nothing = "value" not in answer.fields or answer.fields.get("variant") == _NO_VARIANT
+        nothing = answer.fields.get("value") is None or answer.fields.get("variant") == _NO_VARIANT
         if nothing or reason in _CODE_DEFAULT:
             why = f"clients get their code's default, reason {clean(reason, 40) or 'none'}"
+            return Served(False, why=why, by=BY)
+        if wish.for_all and reason in _BY_RULES:
+            why = f"rules decided what is served here, reason {reason}: others may be served something else"
             return Served(False, why=why, by=BY)
         return Served(True, answer.fields["value"], by=BY)
 

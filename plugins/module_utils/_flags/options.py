@@ -8,7 +8,7 @@ Secrets may come from the environment, from files that are read for each run, or
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Dict, Mapping, Optional, Tuple
 from urllib.parse import urlsplit
 
@@ -104,7 +104,8 @@ def parse(params: Mapping[str, object], environ: Optional[Mapping[str, str]] = N
 
 def parse_look(params: Mapping[str, object], environ: Optional[Mapping[str, str]] = None) -> Task:
     """A task that only asks: nothing is wished, but for whom an evaluation is."""
-    return parse({**params, "state": OFF}, environ)
+    task = parse({**params, "state": OFF}, environ)
+    return replace(task, wish=replace(task.wish, looks=True))
 
 
 def where_of(params: Mapping[str, object]) -> Where:

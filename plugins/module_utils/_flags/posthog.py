@@ -121,7 +121,7 @@ class PostHog:
             return self._absent(where)
         if mapping(flag.get("reason")).get("code") == _DISABLED:
             return Served(known=True, value=False, percentage=0.0, by=_BY)
-        if wish.state == OFF:
+        if wish.state == OFF and not wish.looks:
             # one person who does not get it says nothing about the others
             return Served(known=True, value=flag.get("variant") or True, why="it is still active", by=_BY)
         value = (flag.get("variant") or True) if flag.get("enabled") is True else False

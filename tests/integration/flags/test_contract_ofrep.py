@@ -9,6 +9,7 @@ relay proxy of GO Feature Flag answers as its published source does.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, Mapping
 
@@ -131,6 +132,18 @@ def test_contract_flagd_is_asked_for_whom_the_task_names(flagd: Vendor, path: Pa
     assert (told.known, told.value) == (True, False)
     changed(ours, ON)
     assert ours.effective(WHERE, staff).value is True
+    ours.close()
+
+
+def test_contract_off_is_not_shown_by_who_was_not_targeted_anyway(flagd: Vendor, path: Path) -> None:
+    """The server reads another file, or has not read it yet: who is asked for was served false all the time."""
+    ours, everybody = provider(flagd, path), Wish("on", serve=True, percentage=100)
+    for wish in (OFF, Wish("on", serve=True, percentage=0), replace(everybody, context=STAFF)):
+        told = ours.effective(WHERE, wish)
+        assert not told.known and not told.final and "others may be served something else" in told.why
+    assert ours.effective(WHERE, replace(OFF, looks=True)).value is False, "who only looks is told what is served"
+    path.write_text(json.dumps({"flags": {WHERE.flag: flagd_flag()}}))
+    assert ours.effective(WHERE, everybody).value is True
     ours.close()
 
 

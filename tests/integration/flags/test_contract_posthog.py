@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any, Dict, List
 from zlib import crc32
 
@@ -106,6 +107,13 @@ class TestPostHog(Contract):
     type = "posthog"
     token, client_token = TOKEN, KEY
     where = Where("new-search", "", "42")
+
+    def test_who_looks_is_told_what_is_served_to_whom(self, vendor: PostHog) -> None:
+        vendor.flag["filters"]["groups"] = [{"properties": [], "rollout_percentage": 0}]
+        provider = self.provider(vendor)
+        assert provider.effective(self.where, self.off).value is True, "active is not off for everybody"
+        assert provider.effective(self.where, replace(self.off, looks=True)).value is False
+        provider.close()
 
     def test_by_its_number(self, vendor: PostHog) -> None:
         carry_out(self.provider(vendor), self.where, self.off)
