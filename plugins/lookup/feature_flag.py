@@ -14,7 +14,8 @@ author:
 description:
   - Asks on the controller what clients are served now, and returns the value of each flag.
   - Where that is not known the lookup fails and says why, unless there is a O(default). That includes a flag that is
-    switched off in such a way that clients get what stands in their own code.
+    switched off in such a way that clients get what stands in their own code, and one that only a share of the clients
+    is served, where it cannot be asked for one of them.
 requirements:
   - requests, for providers with an HTTP API
   - kubernetes >= 28.1.0, or urllib3, for flags in a cluster
@@ -106,9 +107,13 @@ class LookupModule(LookupBase):
     def _one(self, flag: str, *, has_default: bool) -> Any:
         try:
             served = served_to({"flag": flag, **self._where()})
-            if served.known:
-                return served.value
-            raise FlagError(f"what clients are served of flag {flag!r} is not known: {served.why}")
+            if not served.known:
+                raise FlagError(f"what clients are served of flag {flag!r} is not known: {served.why}")
+            if served.value is None and served.percentage is not None:
+                raise FlagError(
+                    f"clients are not all served the same of flag {flag!r}, and rules decide what each gets"
+                )
+            return served.value
         except OptionError:
             raise
         except DeliveryError:

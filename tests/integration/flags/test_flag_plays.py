@@ -61,11 +61,20 @@ def entries(folder: Path) -> List[Dict[str, Any]]:
 
 def test_a_flag_of_a_file_is_turned_verified_and_recorded(tmp_path: Path, ansible_env: Dict[str, str]) -> None:
     flags = tmp_path / "flags.json"
-    flags.write_text('{"production": {"search": true, "colour": "blue"}, "staging": {"search": true}}')
+    flags.write_text(
+        '{"production": {"search": true, "colour": "blue"}, "staging": {"beta": {"enabled": true, "percentage": 20}}}'
+    )
     here: Dict[str, Any] = {"flag": "search", "environment": "production"}
     provider = {"type": "json", "path": str(flags)}
     where = {**here, "provider": provider}
     off = {"service": SERVICE, **where, "state": False}  # what YAML makes of an unquoted off
+    colour_now = f"{{{{ lookup('{OURS}feature_flag', 'colour', provider=at, environment='production') }}}}"
+
+    def beta(*options: str) -> str:
+        """What a lookup makes of a flag that a fifth of the clients are served."""
+        given = ", ".join(["'beta'", "provider=at", "environment='staging'", *options])
+        return f"{{{{ lookup('{OURS}feature_flag', {given}) | to_json }}}}"
+
     told = results(
         [
             {f"{OURS}feature_flag": off, "check_mode": True, "diff": True},
@@ -81,11 +90,13 @@ def test_a_flag_of_a_file_is_turned_verified_and_recorded(tmp_path: Path, ansibl
             # in an environment of its own it is the module's work
             {f"{OURS}feature_flag": off, "environment": {"LC_ALL": "C"}},
             {f"{OURS}feature_flag_info": where, "environment": {"LC_ALL": "C"}},
+            {"ansible.builtin.debug": {"msg": f"{colour_now} {beta('default=[]')}"}, "vars": {"at": provider}},
+            {"ansible.builtin.debug": {"msg": beta()}, "vars": {"at": provider}},
         ],
         ansible_env,
         tmp_path,
     )
-    checked, looked, turned, again, flag, environment, share, key, colour, unasked, module, asked = told
+    checked, looked, turned, again, flag, environment, share, key, colour, unasked, module, asked, some, split = told
     assert checked["changed"] and checked["diff"]["after"] == {
         **checked["diff"]["before"],
         "on": False,
@@ -102,10 +113,11 @@ def test_a_flag_of_a_file_is_turned_verified_and_recorded(tmp_path: Path, ansibl
     assert colour["status"] == "effective" and colour["served"]["value"] == "red"
     assert unasked["status"] == "unverified" and not unasked.get("failed")
     assert (module["changed"], module["status"], module["recorded"]) == (True, "effective", True)
+    assert some["msg"] == "red []" and split["failed"] and "not all served the same" in split["msg"]
     assert (asked["state"]["on"], asked["served"]["value"]) == (False, False)
     assert json.loads(flags.read_text()) == {
         "production": {"search": False, "colour": "red"},
-        "staging": {"search": True},
+        "staging": {"beta": {"enabled": True, "percentage": 20}},
     }
     recorded = entries(tmp_path)
     intent, outcome = recorded[:2]
