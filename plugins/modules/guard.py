@@ -170,8 +170,8 @@ options:
   after:
     description:
       - The id of the action, C(id) in RV(rollout), that was taken on the same trigger a moment ago and did not help,
-        which is closed. This one is then the next way back of one and the same incident, and neither the cooldown nor the
-        breaker that the first one set off stands against it.
+        which is closed. This one is then the next way back of one and the same incident, and neither the cooldown nor
+        the breaker that the first one set off stands against it.
       - It has to be the service's last action, another one than O(action), and closed as failed or V(not_recovered)
         within the last 15 minutes. Otherwise it changes nothing.
     type: str

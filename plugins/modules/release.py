@@ -49,8 +49,8 @@ options:
         V(deployment) is done by M(selfheal.delivery.kubernetes_rollout), V(argo_rollout) by
         M(selfheal.delivery.argo_rollout), V(helm) by M(selfheal.delivery.helm_release), V(git) by
         M(selfheal.delivery.git_release) and V(flag) by M(selfheal.delivery.feature_flag).
-      - With V(flag) O(release) is V(on), and O(to) can be V(off) alone; O(backend_options) are those of that module that
-        say which flag it is, with C(serve) and C(serve_off), the values of the two sides.
+      - With V(flag) O(release) is V(on), and O(to) can be V(off) alone; O(backend_options) are those of that module
+        that say which flag it is, with C(serve) and C(serve_off), the values of the two sides.
     type: str
     choices: [releases, deployment, argo_rollout, helm, git, flag]
     default: releases
