@@ -79,7 +79,11 @@ class ConfigCat:
 
     def set(self, where: Where, wish: Wish, state: State) -> Change:
         query = {"reason": wish.reason} if wish.reason else None
-        answer = self._http.ask("PATCH", _path(where), _patch(where, wish, state.raw), query=query)
+        # rules are named by their places, and nothing pins them: so they are read just before
+        patch = _patch(where, wish, self.state(where).raw)
+        if not patch:
+            return Change()
+        answer = self._http.ask("PATCH", _path(where), patch, query=query)
         if not answer.ok:
             raise refused(answer, f"turning {where} {wish.state}")
         return Change()

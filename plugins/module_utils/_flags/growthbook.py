@@ -80,8 +80,12 @@ class GrowthBook:
         return _wished(where, wish, now, state.raw) != now
 
     def set(self, where: Where, wish: Wish, state: State) -> Change:
-        now = _plan(where, state.raw)
-        new = _wished(where, wish, now, state.raw)
+        # the whole list is sent back, and nothing pins it: so it is read just before
+        feature = self.state(where).raw
+        now = _plan(where, feature)
+        new = _wished(where, wish, now, feature)
+        if new == now:
+            return Change()
         body: Dict[str, object] = {"rules": [dict(rule) for rule in new.rules]}
         if new.enabled != now.enabled:
             body["environments"] = {new.environment: {"enabled": new.enabled}}

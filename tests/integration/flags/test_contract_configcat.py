@@ -138,6 +138,16 @@ class TestConfigCat(Contract):
         done = carry_out(self.provider(vendor), self.where, self.off)
         assert (done.served.value, done.served.percentage) == (False, 0)
 
+    def test_a_rule_that_somebody_put_before_it_meanwhile_is_kept(self, vendor: ConfigCat) -> None:
+        carry_out(self.provider(vendor), self.where, Wish(ON, serve=True, percentage=20))
+        provider = self.provider(vendor)
+        state = provider.state(self.where)
+        vendor.formula["targetingRules"].insert(0, rule(False))
+        provider.set(self.where, self.off, state)
+        provider.close()
+        first, second = vendor.formula["targetingRules"]
+        assert first == rule(False) and second["percentageOptions"][0]["percentage"] == 100
+
     def test_percentages(self, vendor: ConfigCat) -> None:
         vendor.formula["defaultValue"]["boolValue"] = False
         for percentage, called in ((20, True), (20, False), (100, True), (0, True)):

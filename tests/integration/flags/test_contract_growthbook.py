@@ -105,6 +105,14 @@ class TestGrowthBook(Contract):
     token, client_token = TOKEN, KEY
     secrets = (TOKEN,)  # a client key is public, and part of addresses
 
+    def test_a_rule_that_somebody_added_meanwhile_is_kept(self, vendor: GrowthBook) -> None:
+        provider = self.provider(vendor)
+        state = provider.state(self.where)
+        vendor.feature["rules"].append(rule("false", id="fr_2"))
+        provider.set(self.where, self.off, state)
+        provider.close()
+        assert [one["id"] for one in vendor.feature["rules"]][1:] == ["fr_1", "fr_2"]
+
     def test_the_rule_comes_before_the_others(self, vendor: GrowthBook) -> None:
         before = deepcopy(vendor.feature["rules"])
         carry_out(self.provider(vendor), self.where, self.off)
@@ -162,7 +170,8 @@ class TestGrowthBook(Contract):
     def test_approvals(self, vendor: GrowthBook) -> None:
         provider = self.provider(vendor)
         state = provider.state(self.where)
-        vendor.forced = [Reply(403, {"message": "This feature requires a review"})]
+        review = Reply(403, {"message": "This feature requires a review"})
+        vendor.update = lambda asked: review  # type: ignore[method-assign]
         with pytest.raises(FlagError, match="or changes there need an approval; nothing was changed: This feature"):
             provider.set(self.where, self.off, state)
         provider.close()
