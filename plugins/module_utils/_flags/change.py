@@ -18,7 +18,7 @@ from .model import UNVERIFIED, Deadline, Provider, Served, State
 from .options import parse, parse_look, secrets_of
 from .outcome import Record, hidden, wished
 from .providers import provider_of
-from .verify import Seen, look, watch
+from .verify import Seen, judge, look, watch
 
 _CONFLICTS = (409, 412)  # somebody else changed it since it was looked at
 _TRIES = 4
@@ -99,8 +99,21 @@ class Turn:
             first = None  # of before the change
         if record.verify:
             self._watch(first)
+            self._doubt()
         else:
             record.warnings.append(f"verify is no: nobody was asked what clients are served of {self._where}")
+
+    def _doubt(self) -> None:
+        """One evaluation that was as wished before the change says little about those who were served the other."""
+        record = self._record
+        if not (record.changed and self._wish.for_all and record.served_before and record.seen):
+            return
+        before, after = judge(self._wish, record.served_before), record.seen
+        if before.met and after.verdict.met and after.served.percentage is None:
+            record.warnings.append(
+                f"who was asked for was served that of {self._where} before the change, too, so that it does not show"
+                " since when the others are: name one in context who was not, or let rules be read that hold for all"
+            )
 
     def _first_look(self) -> Seen:
         """Who may not ask what clients are served is told so before anything is changed."""

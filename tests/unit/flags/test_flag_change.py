@@ -249,6 +249,15 @@ def test_a_secret_is_hidden_as_it_is_written_in_an_address() -> None:
     assert "%3D" not in found and found.count("/json") == 2
 
 
+def test_who_was_served_it_beforehand_shows_little() -> None:
+    result = turned(Scripted(served=[Served(True, False), Served(True, False)]))
+    assert result["status"] == "effective" and "before the change, too" in result["warnings"][0]
+    for first in (Served(True, True), Served(False, why="nobody knows")):
+        assert not turned(Scripted(served=[first, Served(True, False)]))["warnings"]
+    assert not turned(Scripted(served=[Served(True, False, 0.0)] * 2))["warnings"], "that holds for all"
+    assert not turned(Scripted(on=False, served=[Served(True, False)]))["warnings"], "nothing was changed"
+
+
 def test_a_share_of_the_clients_is_told_as_one() -> None:
     provider = Scripted(on=False, served=[Served(True, None, 0.0), Served(True, None, 20.0, by="client API")])
     record = Record(WHERE, Wish("on", serve=True, percentage=20.0))
