@@ -249,11 +249,13 @@ def _by_rules(setting: Mapping[str, object]) -> List[Value]:
 
 def _judged(wish: Wish, shares: List[Tuple[Value, float]], by_rules: List[Value]) -> Served:
     share = sum(part for value, part in shares if same(value, wish.serve))
+    served = [value for value, part in shares if part == 100]
     other = [value for value in by_rules if not same(value, wish.serve)]
+    if wish.looks and not all(served and same(value, served[0]) for value in by_rules):
+        return unknown_to_clients("it has targeting rules, which only SDKs evaluate", _BY)
     if other and wish.state == OFF and share == 100:
         return Served(True, other[0], why="targeting rules still serve it", by=f"{_BY}: targeting rules", final=True)
     if other and wish.state != OFF:
         return unknown_to_clients("it has targeting rules, which only SDKs evaluate", _BY)
     percentage = 100 - share if wish.state == OFF else share
-    served = [value for value, part in shares if part == 100]
     return Served(True, served[0] if served else None, percentage=percentage, by=_BY)

@@ -61,7 +61,7 @@ def _boolean(enabled: bool, wish: Wish, rules: Callable[[], Optional[Rules]]) ->
     found = rules()
     if found is None:
         return served
-    if wish.state == OFF and found.segments:
+    if wish.state == OFF and found.segments and not wish.looks:
         return unknown_to_clients(f"{found.segments} of its rollouts still serve true to members of segments", _BY)
     return Served(known=True, value=enabled, percentage=found.percentage, by=f"{_BY}, and rollouts")
 

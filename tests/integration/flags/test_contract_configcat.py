@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any, Dict
 
 import pytest
@@ -132,6 +133,14 @@ class TestConfigCat(Contract):
         assert vendor.formula["targetingRules"] == [rule(True)]
         vendor.formula["targetingRules"] = [rule(False)]
         assert carry_out(self.provider(vendor), self.where, self.off).served.value is False
+
+    def test_who_looks_is_not_told_what_a_rule_serves_to_others(self, vendor: ConfigCat) -> None:
+        looks = replace(self.off, looks=True)
+        for default, by_rule, known in ((False, True, False), (True, False, False), (True, True, True)):
+            vendor.formula["defaultValue"]["boolValue"] = default
+            vendor.formula["targetingRules"] = [rule(by_rule)]
+            told = self.provider(vendor).effective(self.where, looks)
+            assert told.known is known and (not known or told.value is default)
 
     def test_off_takes_percentages_along(self, vendor: ConfigCat) -> None:
         carry_out(self.provider(vendor), self.where, Wish(ON, serve=True, percentage=20))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any, Dict
 
 import pytest
@@ -112,6 +113,8 @@ class TestFlipt(Contract):
         vendor.rollouts = [segment(True)]
         done = carry_out(self.provider(vendor), self.where, self.off, asks=1)
         assert not done.served.known and "1 of its rollouts still serve true" in done.served.why
+        told = self.provider(vendor).effective(self.where, replace(self.off, looks=True))
+        assert (told.known, told.value) == (True, False), "who looks is told what is served to them"
         vendor.rollouts = [segment(False)]
         done = carry_out(self.provider(vendor), self.where, self.off, asks=1)
         assert (done.served.value, done.served.percentage) == (False, None)
