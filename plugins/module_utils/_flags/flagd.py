@@ -116,9 +116,12 @@ def ours(rules: object) -> Optional[Dict[str, float]]:
         return None
     shares: Dict[str, int] = {}
     for pair in pairs:
-        if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) and type(pair[1]) is int):
+        if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
             return None
-        shares[pair[0]] = shares.get(pair[0], 0) + max(0, pair[1])
+        weight = pair[1]
+        if not isinstance(weight, int) or isinstance(weight, bool):
+            return None
+        shares[pair[0]] = shares.get(pair[0], 0) + max(0, weight)
     total = sum(shares.values())
     return {name: 100 * weight / total for name, weight in shares.items()} if total else None
 

@@ -54,7 +54,7 @@ class Sides:
         parts = urlsplit(url)
         if not self._root or f"{self._root}/" not in f"{parts.path}/":
             return url
-        return urlunsplit((parts.scheme, parts.netloc, f"{parts.path}/".split(f"{self._root}/")[0], "", ""))
+        return urlunsplit((parts.scheme, parts.netloc, f"{parts.path}/".partition(f"{self._root}/")[0], "", ""))
 
 
 def required(value: str, what: str, vendor: str, example: str = "") -> str:
