@@ -123,6 +123,11 @@ def sides(policy: Policy, place: str) -> List[Facts]:
         if not isinstance(value, str) or not value:
             raise OptionError(f"backend_options.{name} is not text", mend="Write the label's value in quotes")
         targets.append({"place": f"{place}/{side}", "urls": [], "instance": value})
+    if targets[0]["instance"] == targets[1]["instance"]:
+        raise OptionError(
+            f"both sides of a flag are called {value!r}, so that it would be compared with itself",
+            mend="Write into backend_options.arm_on and arm_off how the metrics' label calls each",
+        )
     return targets
 
 

@@ -162,3 +162,6 @@ def test_what_cannot_be_walked_through_with_a_flag() -> None:
             refuse_unlike(options, policy, places)
     with pytest.raises(OptionError, match="arm_on is not text"):
         sides(policy_of(arm_on=True), "search")
+    # what is compared with itself is as good as itself, however bad it is
+    with pytest.raises(OptionError, match="both sides of a flag are called 'off'"):
+        sides(policy_of(arm_on="off"), "search")
