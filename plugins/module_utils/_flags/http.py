@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from dataclasses import dataclass, field
-from typing import Callable, Dict, Mapping, Optional, Tuple
+from functools import partial
+from typing import Callable, Dict, List, Mapping, Optional, Tuple
 from urllib.parse import urlencode
 
 from .._errors import OptionError
@@ -129,7 +131,7 @@ class Http:
             if timeout <= 0:
                 raise FlagError(f"{redacted(url)} was not asked: the deadline has passed", mend=_UNCHANGED)
             try:
-                return self._once(method, url, data, headers, timeout)
+                return _within(timeout, partial(self._once, method, url, data, headers, timeout))
             except requests.Timeout as error:
                 raise _unanswered(url, error, timeout, reads=reads) from None
             except requests.ConnectionError as error:
@@ -160,6 +162,30 @@ class Http:
                 if time.monotonic() > end:
                     raise requests.Timeout()
             return _read(response, redacted(url), bytes(body))
+
+
+def _within(seconds: float, call: Callable[[], Answer]) -> Answer:
+    """What `call` returns or raises; Timeout when it takes longer, and then it goes on with nobody listening.
+
+    No timeout of requests holds for a name service that hangs, nor for headers that come in byte by byte.
+    """
+    answers: List[Answer] = []
+    errors: List[Exception] = []
+
+    def run() -> None:
+        try:
+            answers.append(call())
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    if not answers:
+        raise requests.Timeout()
+    return answers[0]
 
 
 def _read(response: requests.Response, url: str, body: bytes) -> Answer:

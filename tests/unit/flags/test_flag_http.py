@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, List
 
@@ -89,6 +92,24 @@ def test_who_hangs_is_not_waited_for_nor_asked_twice() -> None:
         client(server.url, timeout=0.3).ask("POST", "/off", {})
     assert time.monotonic() - began < 2 and len(server.posts) == 1
     assert "did not answer within 0.3 s" in caught.value.message and "not known" in caught.value.message
+
+
+def test_headers_that_drip_are_over_with_the_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            sent, who = server.accept()
+            with sent, suppress(OSError):
+                sent.sendall(b"HTTP/1.1 200 OK\r\nX-Endless: ")
+                for letter in b"a" * 20:
+                    sent.sendall(bytes([letter]))
+                    time.sleep(0.2)
+
+        threading.Thread(target=drip, daemon=True).start()
+        begun = time.monotonic()
+        with pytest.raises(FlagError, match="did not answer within 0.5 s"):
+            client(f"http://127.0.0.1:{server.getsockname()[1]}", timeout=0.5).get("/flags/a")
+        assert time.monotonic() - begun < 2
 
 
 def test_a_slow_drip_is_over_with_the_timeout() -> None:
