@@ -17,6 +17,7 @@ has no strategy in an environment is not told to its clients at all, so one with
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from math import isfinite
 from typing import Dict, List, Mapping, Optional
 
 from .._errors import OptionError
@@ -158,15 +159,19 @@ def _share(strategies: List[_Strategy]) -> Optional[float]:
     if any(name not in _SHARES for name in names):
         return None
     found = {_percentage(one) for one in strategies} - {0.0}
+    if None in found:
+        return None
     return 0.0 if not found else found.pop() if len(found) == 1 else None
 
 
-def _percentage(strategy: _Strategy) -> float:
+def _percentage(strategy: _Strategy) -> Optional[float]:
+    """None where it is no number, which nobody knows what SDKs make of."""
     value = mapping(strategy.get("parameters")).get(_SHARES[str(strategy.get("name"))], 0)
     try:
-        return float(str(value))
+        found = float(str(value))
     except ValueError:
-        return 0.0
+        return None
+    return found if isfinite(found) else None
 
 
 def _body(where: Where, wish: Wish, flag: Mapping[str, object]) -> Dict[str, object]:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from math import isfinite
 from typing import Dict, Mapping, Optional, Sequence
 
 from .._errors import OptionError
@@ -67,6 +68,8 @@ def _strategy_share(strategy: Mapping[str, object]) -> Optional[float]:
     try:
         number = float(str(mapping(strategy.get("parameters")).get("rollout")))
     except ValueError:
+        return None
+    if not isfinite(number):
         return None
     # it takes any number, and serves everybody from 100 on
     return min(100.0, max(0.0, number)) if strategy.get("name") == ROLLOUT else None

@@ -161,6 +161,12 @@ class TestGitLab(Contract):
         carry_out(self.provider(vendor), self.where, Wish(ON, serve=True), asks=1)
         assert [(one["id"], len(one["scopes"])) for one in vendor.flag["strategies"]] == [(36, 1)]
 
+    @pytest.mark.parametrize("share", ["nan", "many", ""])
+    def test_a_share_that_is_no_number_is_not_off(self, vendor: GitLab, share: str) -> None:
+        vendor.flag["strategies"] = [strategy(36, "flexibleRollout", "production", rollout=share)]
+        served = self.provider(vendor).effective(self.where, self.off)
+        assert not served.known and "which only SDKs evaluate" in served.why
+
     def test_no_strategy_is_the_codes_default(self, vendor: GitLab) -> None:
         vendor.flag["strategies"] = [strategy(37, "default", "staging")]
         done = carry_out(self.provider(vendor), self.where, self.off, asks=1)

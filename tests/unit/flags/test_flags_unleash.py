@@ -42,6 +42,7 @@ def strategy(share: object, **more: Any) -> Dict[str, Any]:
         ([strategy(20)], 20),
         ([strategy("120")], 100),  # Unleash takes it, and its SDKs serve everybody
         ([strategy("many")], None),
+        ([strategy("nan")], None),
         ([strategy("20", disabled=True), strategy("30")], 30),
         ([strategy("20"), strategy("30")], None),
         ([strategy("20", constraints=[{"contextName": "country"}])], None),
