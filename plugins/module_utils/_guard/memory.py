@@ -21,6 +21,7 @@ from .decision import (
     BREAKER_OPEN,
     DENIED,
     ERROR_CODE,
+    FLAG_ON,
     HEALING,
     RECOMMENDED,
     ROLLBACK,
@@ -356,8 +357,9 @@ def _pause(entry: Entry) -> Optional[Pause]:
 
 def _opened(memory: Memory, entry: Entry) -> Memory:
     intent, kind = entry.body.get("intent"), _text(entry, "kind")
-    if isinstance(intent, Mapping) and kind == "action" and intent.get("action") == ROLLBACK:
-        kind = ROLLBACK
+    action = intent.get("action") if isinstance(intent, Mapping) and kind == "action" else None
+    for known in (ROLLBACK, FLAG_ON):
+        kind = known if action == known else kind
     return altered(memory, running=Running(_text(entry, "rollout"), kind, entry.at))
 
 
@@ -367,10 +369,8 @@ def _went_on(memory: Memory, entry: Entry) -> Memory:
         return memory
     if running.kind in (ROLLBACK, "action"):
         memory = _healed(memory, entry, running, state)
-    elif state == DONE:
-        memory = _deployed(memory, entry, running)
-    else:
-        memory = altered(memory, acted_at=entry.at)
+    elif running.kind != FLAG_ON:  # which heals nothing: however it ended, what it sets off may be acted on at once
+        memory = _deployed(memory, entry, running) if state == DONE else altered(memory, acted_at=entry.at)
     return memory if state == UNRESOLVED else altered(memory, running=None)
 
 

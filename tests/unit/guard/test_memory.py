@@ -26,6 +26,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.memory im
     Memory,
     Pause,
     Running,
+    altered,
     fold,
     fold_fleet,
     news,
@@ -118,6 +119,14 @@ def test_how_an_action_ended_counts_for_the_breaker(
     assert (memory.failures, memory.tripped_at is not None) == (failures, tripped)
     assert memory.failed_at == {0: None, 1: 50.0, 2: 110.0}[failures]
     assert memory.acted_at == 110.0
+
+
+@pytest.mark.parametrize(("state", "ok"), [("done", True), ("done", False), ("undone", False), ("unresolved", False)])
+def test_a_flag_that_a_person_turned_on_heals_nothing_and_stops_nothing(state: str, ok: bool) -> None:
+    """No cooldown for what it may set off; and no breaker that it opens, or closes."""
+    for before in (Memory(), Memory(failures=1, failed_at=50.0, tripped_at=60.0, acted_at=50.0)):
+        memory = after(*ran(100, "action", state, {"ok": ok}, action="flag_on"), start=before)
+        assert altered(memory, running=None) == before
 
 
 def test_what_could_not_be_finished_is_counted_once() -> None:
