@@ -100,7 +100,7 @@ served:
       description: Whether that could be found out. A flag whose clients get the default in their own code is not known.
       type: bool
     value:
-      description: The value, when it is known.
+      description: The value, when it is known and the same for everybody who was asked about, else null.
       type: raw
     percentage:
       description: How many of 100 clients get the on side, where the rules that clients read say so.

@@ -16,7 +16,7 @@ from typing import Callable, Dict, Mapping, Optional, Sequence, TypeVar
 from .._errors import DeliveryError
 from .model import UNVERIFIED, Deadline, Provider, Served, State
 from .options import parse, parse_look, secrets_of
-from .outcome import Record, hidden, wished
+from .outcome import Record, hidden, one_line, wished
 from .providers import provider_of
 from .verify import Seen, judge, look, watch
 
@@ -204,5 +204,6 @@ class Turn:
 
 def _masked(error: DeliveryError, secrets: Sequence[str], told: Optional[Mapping[str, object]] = None) -> DeliveryError:
     details = {name: value for name, value in error.details.items() if name != "lost"}
-    what, mend, details = hidden([error.what, error.mend, {**details, **(told or {})}], secrets)
+    said = [one_line(error.what), one_line(error.mend)]
+    what, mend, details = hidden([*said, {**details, **(told or {})}], secrets)
     return type(error)(what, mend=mend, service=error.service, details=details)

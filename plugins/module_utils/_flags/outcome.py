@@ -12,6 +12,7 @@ from .._guard.chain import MASK
 from .model import EFFECTIVE, NOT_EFFECTIVE, ON, PENDING, UNVERIFIED, Served, State, Where, Wish
 from .verify import Seen, said, said_share
 
+_CONTROLS = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029), " ")
 _SHORTEST_SECRET = 4  # characters: anything shorter is found in every other word
 
 
@@ -68,9 +69,9 @@ class Record:
             "before": self.before.as_dict() if self.before else {},
             "after": self.after.as_dict() if self.after else {},
             "served": served.as_dict(),
-            "msg": message(self),
+            "msg": one_line(message(self)),
             "diff": diff(self),
-            "warnings": list(self.warnings),
+            "warnings": [one_line(warning) for warning in self.warnings],
         }
         return {**told, "failed": True} if self.failed else told
 
@@ -114,6 +115,11 @@ def diff(record: Record) -> Dict[str, Any]:
         "before": _side(record.before, known.value if known and known.known else None),
         "after": _side(record.after, after),
     }
+
+
+def one_line(text: str) -> str:
+    """`text` without control characters: what others call their flags may have them, and a terminal obeys."""
+    return text.translate(_CONTROLS)
 
 
 def hidden(thing: Any, secrets: Sequence[str]) -> Any:

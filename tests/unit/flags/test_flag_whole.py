@@ -54,3 +54,12 @@ def test_who_does_not_answer_is_named_and_the_token_is_not(flag: Dict[str, Any])
             ask()
         assert "refuses the connection" in raised.value.message
         assert SECRET not in raised.value.message + str(raised.value.details)
+
+
+def test_names_that_others_chose_cannot_write_lines_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "flags.json"
+    path.write_text(json.dumps({"a\nfatal: [host]\x1b[31m": True, "z" * 5000: True}))
+    for ask in (look_at, served_to, lambda task: change({**task, "state": "off"}, dry=False)):
+        with pytest.raises(FlagError, match="no flag 'b'") as raised:
+            ask({"flag": "b", "provider": {"type": "json", "path": str(path)}})
+        assert raised.value.message.isprintable() and len(raised.value.message) < 500
