@@ -4,7 +4,8 @@
 
 After the published contract: GrowthBook REST API 5.1 (OpenAPI), "Get a single feature" and "Partially update a
 feature" of version 2 (`rules` replaces the whole list, and is meant to be read, changed, and sent back), "Targeting
-Rule model" (coverage is 0 to 1), and the SDK endpoint `/api/features/{clientKey}`.
+Rule model" (coverage is 0 to 1), "Find a single sdk connection by its key" (of which environment a client key is), and
+the SDK endpoint `/api/features/{clientKey}`.
 
 | off means | serves | verified by | tried against |
 |---|---|---|---|
@@ -52,6 +53,7 @@ class GrowthBook:
 
     def __init__(self, sides: Sides) -> None:
         self._sides = sides
+        self._known_key = ""
 
     @property
     def _http(self) -> Http:
@@ -99,6 +101,7 @@ class GrowthBook:
         key = token_of(self._sides.options, client=True, needed=False)
         if not key:
             return without_token()
+        self._check_key(where, key)
         answer = self._sides.clients(self._sides.options.url or _CDN, {}).get(f"/api/features/{segment(key)}")
         what = f"asking what clients are served of {where}"
         if answer.status in (400, 401, 403, 404):
@@ -115,6 +118,22 @@ class GrowthBook:
 
     def close(self) -> None:
         self._sides.close()
+
+    def _check_key(self, where: Where, key: str) -> None:
+        """OptionError for a client key of another environment, where management tells whose it is; asked once."""
+        if key == self._known_key or not where.environment or not self._sides.may_manage:
+            return
+        try:
+            answer = self._http.get(f"/api/v1/sdk-connections/lookup/{segment(key)}")
+        except FlagError:
+            return
+        found = mapping(answer.fields.get("sdkConnection")).get("environment") if answer.ok else None
+        if isinstance(found, str) and found not in ("", where.environment):
+            raise OptionError(
+                f"client_token is a client key of environment {found!r}, not of {where.environment!r}",
+                mend=f"Set the client key of an SDK connection of {where.environment}",
+            )
+        self._known_key = key
 
     def _not_there(self, where: Where, answer: Answer) -> FlagError:
         features = self._http.get("/api/v2/features", {"limit": "100"})

@@ -37,6 +37,7 @@ UPDATE = {"rules?": [RULE], "environments?": {str: {"enabled": bool}}, "defaultV
 class GrowthBook(Vendor):
     def __init__(self) -> None:
         super().__init__()
+        self.tells_connections = True
         self.feature: Dict[str, Any] = {
             "id": "new-search",
             "archived": False,
@@ -57,12 +58,20 @@ class GrowthBook(Vendor):
             return Reply(401, {"message": "Invalid API key"})
         if asked.path == "/api/v2/features" and asked.method == "GET":
             return Reply(200, {"features": [self.feature], "limit": 100, "total": 1})
+        if asked.parts[:-1] == ["api", "v1", "sdk-connections", "lookup"]:
+            return self.connection(asked.parts[-1])
         insist(asked.parts[:3] == ["api", "v2", "features"] and len(asked.parts) == 4, asked.path)
         if asked.parts[3] != "new-search":
             return Reply(404, {"message": "Could not find a feature with that key"})
         if asked.method == "GET":
             return Reply(200, {"feature": self.feature})
         return self.update(asked)
+
+    def connection(self, key: str) -> Reply:
+        environment = {KEY: "production", "sdk-dev": "dev"}.get(key)
+        if environment is None or not self.tells_connections:
+            return Reply(404, {"message": "Could not find an sdkConnection with that key"})
+        return Reply(200, {"sdkConnection": {"id": "sdk-1", "key": key, "environment": environment}})
 
     def update(self, asked: Asked) -> Reply:
         insist(asked.method == "POST" and asked.header("Content-Type") == JSON, "POST of JSON")
@@ -79,6 +88,8 @@ class GrowthBook(Vendor):
 
     def payload(self, asked: Asked) -> Reply:
         insist(asked.method == "GET" and not asked.header("Authorization"), "the client key is in the path")
+        if asked.parts[-1] == "sdk-dev":
+            return Reply(200, {"status": 200, "features": {"new-search": {"defaultValue": False}}})
         if asked.parts != ["api", "features", KEY]:
             return Reply(400, {"status": 400, "error": "Invalid API key"})
         feature: Dict[str, Any] = self.clients(self.feature)  # type: ignore[assignment]
@@ -112,6 +123,12 @@ class TestGrowthBook(Contract):
         provider.set(self.where, self.off, state)
         provider.close()
         assert [one["id"] for one in vendor.feature["rules"]][1:] == ["fr_1", "fr_2"]
+
+    def test_clients_of_another_environment_show_nothing(self, vendor: GrowthBook) -> None:
+        told = self.error(vendor, client_token="sdk-dev")
+        assert "client_token is a client key of environment 'dev', not of 'production'" in told
+        vendor.tells_connections = False  # not every token may ask
+        assert carry_out(self.provider(vendor), self.where, self.off).served.value is False
 
     def test_the_rule_comes_before_the_others(self, vendor: GrowthBook) -> None:
         before = deepcopy(vendor.feature["rules"])
