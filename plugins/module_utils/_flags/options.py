@@ -77,6 +77,7 @@ ENVIRONMENT: Mapping[str, str] = {
 }
 _TOGETHER = (("token", "token_file"), ("client_token", "client_token_file"))
 _URLS = ("url", "client_url")
+_PATHS = {"token_file", "client_token_file", "ca_path"}
 _REASON = 500  # characters
 
 
@@ -151,6 +152,8 @@ def provider_options(raw: object, environ: Optional[Mapping[str, str]] = None) -
     texts = {each.name for each in fields(Options) if each.type == "str"}
     for key in texts & set(given):
         given[key] = _text(given[key], f"provider.{key}")
+    for key in _PATHS & set(given):  # as modules' options of type path are read; a lookup has none
+        given[key] = os.path.expanduser(os.path.expandvars(given[key]))
     for key in _URLS:
         _check_url(given.get(key), f"provider.{key}")
     given["timeout"] = _seconds(given.get("timeout"), "provider.timeout", TIMEOUT)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, Dict
 
 import pytest
@@ -145,3 +146,12 @@ def test_what_is_no_provider_is_refused() -> None:
     assert "not a mapping" in refusal(provider={**HERE, "cluster": "kind"})
     assert "not text" in refusal(provider={**HERE, "path": 7})
     assert "provider.timeout" in refusal(provider={**HERE, "timeout": 0})
+
+
+def test_files_are_found_from_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module's options are read so anyway; a lookup's and the environment's are not."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    told = provider_options(
+        {"type": "unleash", "token_file": "~/token"}, {"SELFHEAL_FLAGS_CLIENT_TOKEN_FILE": "$HOME/c"}
+    )
+    assert (told.token_file, told.client_token_file) == (str(tmp_path / "token"), str(tmp_path / "c"))
