@@ -132,13 +132,13 @@ class LaunchDarkly:
 
     def _off_value(self, where: Where, wish: Wish, state: State) -> None:
         """OptionError unless off serves what is wished."""
-        off = _off_variation(mapping(state.raw["settings"]))
-        if off is None:
+        values, off = _values(state.raw), _off_variation(mapping(state.raw["settings"]))
+        if off is None or off >= len(values):
             raise OptionError(
                 f"{where}: no off variation is set: clients would get their code's default",
                 mend="Set the flag's off variation in this environment",
             )
-        value = _values(state.raw)[off]
+        value = values[off]
         if not same(value, wish.serve):
             raise OptionError(
                 f"{where}: its off variation serves {json.dumps(value)}, not {json.dumps(wish.serve)}",
@@ -249,7 +249,7 @@ def _values(flag: Mapping[str, object]) -> List[Value]:
 
 def _off_variation(settings: Mapping[str, object]) -> Optional[int]:
     found = settings.get("offVariation")
-    return found if isinstance(found, int) else None
+    return found if type(found) is int and found >= 0 else None
 
 
 def _fallthrough(settings: Mapping[str, object]) -> Optional[int]:
@@ -331,7 +331,7 @@ def _rollout(where: Where, wish: Wish, state: State) -> Dict[str, object]:
     kind = "updateFallthroughVariationOrRollout"
     if percentage == 100:
         return {"kind": kind, "variationId": ids[meant]}
-    if off is None or off == meant:
+    if off is None or off == meant or off >= len(ids):
         raise OptionError(
             f"{where}: no off variation is set besides the one to be served, so that the others have nothing to get",
             mend="Set the flag's off variation in this environment",

@@ -192,6 +192,11 @@ class TestLaunchDarkly(Contract):
     def test_no_off_variation(self, vendor: LaunchDarkly) -> None:
         del vendor.settings["offVariation"]
         assert "no off variation is set: clients would get their code's default" in self.error(vendor)
+        for none in (7, -1, True):
+            vendor.settings["offVariation"] = none
+            assert "no off variation is set" in self.error(vendor)
+            with pytest.raises(OptionError, match="no off variation is set"):
+                carry_out(self.provider(vendor), self.where, Wish(ON, serve=True, percentage=20))
         assert not vendor.writes
 
     def test_off_serves_something_else(self, vendor: LaunchDarkly) -> None:
