@@ -182,7 +182,7 @@ def _body(where: Where, wish: Wish, flag: Mapping[str, object]) -> Dict[str, obj
     if wish.state == OFF:
         if not active or (environment and share == 0):
             return {}
-        return {"strategies": _at(where, flag, 0)} if environment else {"active": False}
+        return {"strategies": _at(where, flag, 0, keeps=True)} if environment else {"active": False}
     body: Dict[str, object] = {}
     if not active:
         if environment and any(_scopes(one) != [environment] for one in _matching(flag, "")):
@@ -209,9 +209,13 @@ def _insist(where: Where, wish: Wish) -> None:
         raise OptionError(f"{where}: a percentage is of one environment", mend="Set environment")
 
 
-def _at(where: Where, flag: Mapping[str, object], percentage: int) -> List[Dict[str, object]]:
-    """One share in the environment, and no other strategy there: those are kept, without this environment."""
-    changes: List[Dict[str, object]] = []
+def _at(where: Where, flag: Mapping[str, object], percentage: int, *, keeps: bool = False) -> List[Dict[str, object]]:
+    """One share in the environment, and no other strategy there: those are kept, without this environment.
+
+    A share that is there is changed, unless it `keeps` that as well, for `_again`. A new one ends what was kept of old.
+    """
+    old = [one for one in mappings(flag.get("strategies")) if one.get("name") in _SHARES and not _scopes(one)]
+    changes: List[Dict[str, object]] = [{"id": one.get("id"), "_destroy": True} for one in old if percentage]
     taken = False
     for one in _matching(flag, where.environment):
         if where.environment not in _scopes(one):
@@ -219,7 +223,8 @@ def _at(where: Where, flag: Mapping[str, object], percentage: int) -> List[Dict[
                 f"{where} has a strategy for {', '.join(_scopes(one))}, which counts in other environments as well",
                 mend="Leave environment empty to turn it off everywhere, or split that strategy in GitLab",
             )
-        if one.get("name") in _SHARES and not taken and _scopes(one) == [where.environment]:
+        is_share = one.get("name") in _SHARES and not (keeps and _percentage(one) != 0)
+        if is_share and not taken and _scopes(one) == [where.environment]:
             parameter = {_SHARES[str(one["name"])]: str(percentage)}
             changes.append({"id": one.get("id"), "parameters": {**mapping(one.get("parameters")), **parameter}})
             taken = True

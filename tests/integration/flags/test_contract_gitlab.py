@@ -152,6 +152,18 @@ class TestGitLab(Contract):
         carry_out(self.provider(vendor), self.where, Wish(ON, serve=True, percentage=30))
         assert vendor.writes[0].body == {"strategies": [{"id": 36, "parameters": {"groupId": "g", "percentage": "30"}}]}
 
+    def test_a_share_comes_back_as_it_was(self, vendor: GitLab) -> None:
+        own = strategy(36, "flexibleRollout", "production", rollout="30", groupId="g", stickiness="random")
+        vendor.flag["strategies"] = [own]
+        before, on = own["parameters"].copy(), Wish(ON, serve=True)
+        for wish, share in ((self.off, 0), (on, 30), (self.off, 0)):
+            assert carry_out(self.provider(vendor), self.where, wish, asks=1).served.percentage == share
+        carry_out(self.provider(vendor), self.where, on, asks=1)
+        assert [(one["id"], one["parameters"]) for one in vendor.flag["strategies"]] == [(36, before)]
+        for wish, share in ((self.off, 0), (Wish(ON, serve=True, percentage=5), 5), (self.off, 0), (on, 5)):
+            assert carry_out(self.provider(vendor), self.where, wish, asks=1).served.percentage == share
+        assert len(vendor.flag["strategies"]) == 1, "a new share ends the old one"
+
     def test_named_users_are_not_guessed(self, vendor: GitLab) -> None:
         vendor.flag["strategies"] = [strategy(36, "userWithId", "production", userIds="7")]
         done = carry_out(self.provider(vendor), self.where, Wish(ON, serve=True), asks=1)
