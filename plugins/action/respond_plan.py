@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -30,9 +30,10 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision 
 )
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger, Note
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.limits import ACT
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import HELD, OPEN
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import HELD, OPEN, Rollout
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.open import open_ledger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.rollouts import new_id
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.rules import escalates
 from ansible_collections.selfheal.delivery.plugins.module_utils._respond import ways
 from ansible_collections.selfheal.delivery.plugins.module_utils._respond.event import (
     REFUSED,
@@ -69,6 +70,7 @@ EARLY = (
 REFUSALS = "refusals"  # the ledger's note of what was refused lately, so that a flood of it is told once
 QUIET = 3600.0  # seconds
 REFUSALS_TOLD = 16  # within QUIET
+GOES_ON = 10.0  # seconds in which whoever turned a flag off has begun the next way back
 CALLS_SEEN = 200  # entries of the ledger among which a copy of a call is looked for
 # what of a message may be the sender's words
 QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
@@ -86,6 +88,7 @@ class Case:
     answer: Answer
     who: str
     at: float
+    after: str = ""  # the action that did not help, of which `way` is the next one
 
 
 class ActionModule(ControllerAction):
@@ -183,10 +186,13 @@ class ActionModule(ControllerAction):
 
     def _act(self, ledger: Ledger, case: Case) -> Facts:
         """A flag, a rollback or a restart, unless the guard knows enough already to deny it."""
+        if case.way == words.FLAG_OFF and not self.checking:
+            case = _next_way(ledger, case)
         left = case.way == ways.ROLLBACK and not self.checking and _left_behind(ledger, case.scene.identity)
         grant = None if left else self._denied(ledger, case)
         if grant is None:
-            return {"do": case.way, "hosts": list(case.scene.places), "msg": _message(case, f"{case.way} next")}
+            told = _message(case, f"{case.way} next")
+            return {"do": case.way, "after": case.after, "hosts": list(case.scene.places), "msg": told}
         decision = grant.decision
         said = decision.message
         if decision.reason == words.NOT_CONFIRMED and case.event.active:
@@ -212,6 +218,7 @@ class ActionModule(ControllerAction):
                 services=len(scene.services),
                 alarming=_alarming(case),
             ),
+            after=case.after,
         )
         only = list(EARLY) if answer.asked else [words.DUPLICATE]
         if ledger.holder(scene.identity, at) is not None:
@@ -275,6 +282,7 @@ _NOTHING: Facts = {
     "identity": "",
     "trigger": {},
     "alarming": 0,
+    "after": "",
     "answer": {},
     "decision": {},
     "tell": {},
@@ -376,6 +384,21 @@ def _left_behind(ledger: Ledger, service: str) -> bool:
     if lease is not None:
         time.sleep(max(0.0, lease.expires - now()) + 0.1)
     return ledger.holder(service, now()) is None
+
+
+def _next_way(ledger: Ledger, case: Case) -> Case:
+    """The rollback, where a flag was turned off for this very trigger, that did not help, and its controller was gone
+    before it could go on; else the case as it is. Who lives goes on at once, which is waited for."""
+
+    def newest() -> Optional[Rollout]:
+        return next(iter(ledger.last_rollouts(case.scene.identity, 1)), None)
+
+    last, ident = newest(), _trigger(case).id
+    if last is None or last.intent.get("then") != ways.ROLLBACK or not escalates(last, ways.ROLLBACK, ident, now()):
+        return case
+    time.sleep(max(0.0, min(GOES_ON, last.updated_at + GOES_ON - now())))
+    later = newest()
+    return replace(case, way=ways.ROLLBACK, after=last.id) if later is not None and later.id == last.id else case
 
 
 def _message(case: Case, what: str) -> str:

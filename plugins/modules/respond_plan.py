@@ -98,6 +98,13 @@ alarming:
   returned: success
   type: int
   sample: 1
+after:
+  description:
+    - The action on a feature flag that did not help, and that nobody followed because its controller was gone. What is
+      next is the next way back after it. Empty otherwise.
+  returned: success
+  type: str
+  sample: ""
 decision:
   description: The guard's denial, as RV(selfheal.delivery.guard#module:decision); empty when it may go on.
   returned: success

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import threading
-from typing import Any, List, Mapping
+from pathlib import Path
+from typing import Any, List, Mapping, Sequence, Set
 
 PATIENCE = 120.0
 
@@ -63,3 +65,42 @@ class Run:
     def kill(self, with_signal: int = signal.SIGKILL) -> None:
         """End only the ansible-playbook itself: its workers are left as orphans, as the kernel's killer leaves them."""
         self.process.send_signal(with_signal)
+
+
+def kill_all(run: Run, spared: Sequence[str]) -> None:
+    """The playbook, its workers, which have sessions of their own, and the modules that they run; no one is left.
+
+    Of what else they have started, scripts named `spared` go on: what would be systemd, the service and its users.
+    """
+    family: Set[int] = {run.process.pid}
+    os.kill(run.process.pid, signal.SIGSTOP)
+    grown = True
+    while grown:
+        grown = False
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            pid, parent = int(stat.parent.name), _parent(stat)
+            if parent in family and pid not in family and _script(pid) not in spared:
+                family.add(pid)
+                grown = True
+    for pid in family:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    run.process.wait(timeout=10)
+
+
+def _parent(stat: Path) -> int:
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _script(pid: int) -> str:
+    """The name of the script that a process runs."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return ""
+    return Path(command[1]).name if len(command) > 1 else ""

@@ -39,7 +39,6 @@ from .model import (
 from .policy import GuardPolicy, View, decide, mark
 from .store import Rows, Store
 
-_ESCALATION = 900.0  # seconds within which the next way back has to be asked for
 T = TypeVar("T")
 R = TypeVar("R", Memory, Fleet)
 Remembered = Union[Memory, Fleet]
@@ -55,6 +54,7 @@ _RETAINED = "retained"  # where the newest retention entry is
 EVIDENCE_KEPT = 32_768  # of a trigger's evidence: characters of its JSON; of a longer one only the beginning
 _BEGINNING = 2048
 _TOLD_OF = (*DEPLOYS, ROLLBACK)  # whose ends our roles tell; a playbook of somebody's own does so itself
+_THEN = "then"  # in the intent of an action of our roles': what is to be done where it does not help
 WATCHDOG = "watchdog"  # when the alert pipeline's Watchdog was seen last
 
 
@@ -227,7 +227,7 @@ class Book:
             body = {"rollout": after.id, "from": before.state, "state": state, "token": after.token, "outcome": outcome}
             pen.write(after.service, STATE, actor, body, now)
             _count_outcome(pen, before, after, now)
-            if after.state in (DONE, UNDONE, UNRESOLVED) and after.kind in _TOLD_OF:
+            if after.state in (DONE, UNDONE, UNRESOLVED) and (after.kind in _TOLD_OF or _THEN in after.intent):
                 pen.owe(after.id, "rollout", after.service, now)
             return after
 
@@ -552,15 +552,11 @@ def _view(pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Op
 
 
 def _escalates(rows: Rows, request: Request, now: float) -> bool:
-    """Is this the next way back after `request.after`, the service's newest action, which was allowed for the same
-    trigger, ended a moment ago, and did not help?"""
+    """Is this the next way back after `request.after`, the service's newest action?"""
     last = _first(rows.last_rollouts(request.service, 1))
-    if last is None or last.id != request.after or last.kind != "action" or last.state not in (DONE, UNDONE):
+    if last is None or last.id != request.after:
         return False
-    verified = last.outcome.get("verified")
-    helped = last.state == DONE and not (isinstance(verified, Mapping) and verified.get("verdict") == NOT_RECOVERED)
-    same = last.intent.get("trigger") == shortened(request.trigger.id)
-    return same and not helped and last.intent.get("action") != request.action and now - last.updated_at < _ESCALATION
+    return rules.escalates(last, request.action, request.trigger.id, now)
 
 
 def _drift(pen: Pen, policy: GuardPolicy, now: float, clock: Optional[Clock]) -> float:

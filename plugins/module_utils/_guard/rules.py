@@ -11,7 +11,10 @@ from dataclasses import replace
 from typing import Mapping, Optional, Tuple
 
 from .._errors import LeaseError, OptionError, RolloutError, nearest
-from .model import COMMANDS, OPEN, OWN_KINDS, STATES, UNFINISHED, Lease, Rollout
+from .memory import NOT_RECOVERED, shortened
+from .model import COMMANDS, DONE, OPEN, OWN_KINDS, STATES, UNDONE, UNFINISHED, Lease, Rollout
+
+_ESCALATION = 900.0  # seconds within which the next way back has to be asked for
 
 
 def grant(current: Optional[Lease], service: str, holder: str, ttl: float, now: float) -> Lease:
@@ -162,3 +165,14 @@ def own_kind(kind: str) -> None:
     """OptionError for a kind of entry that nobody but the ledger itself may write."""
     if not kind or kind in OWN_KINDS:
         raise OptionError(f"Entries of kind {kind!r} are written by the ledger itself", mend="Name another kind")
+
+
+def escalates(last: Rollout, action: str, trigger: str, now: float) -> bool:
+    """Is `action` the next way back after `last`, an action that was allowed for the same trigger, ended a moment ago,
+    and did not help?"""
+    if last.kind != "action" or last.state not in (DONE, UNDONE):
+        return False
+    verified = last.outcome.get("verified")
+    helped = last.state == DONE and not (isinstance(verified, Mapping) and verified.get("verdict") == NOT_RECOVERED)
+    same = last.intent.get("trigger") == shortened(trigger)
+    return same and not helped and last.intent.get("action") != action and now - last.updated_at < _ESCALATION

@@ -23,6 +23,8 @@ def story(rollout: Rollout) -> str:
         tell = _given_up
     elif rollout.kind == ROLLBACK:
         tell = _undone
+    elif rollout.kind == "action":
+        tell = _acted
     return f"{rollout.service}: {tell(rollout)}"
 
 
@@ -35,6 +37,19 @@ def _given_up(rollout: Rollout) -> str:
     stuck = _listed(rollout.outcome, "unresolved")
     still = f" {named(stuck)} may still run {rollout.release}." if stuck else ""
     return f"{what} is closed as it is: {_why(rollout.outcome)}.{still} See for yourself what runs there."
+
+
+def _acted(rollout: Rollout) -> str:
+    """Of an action that no run told of, because the one that had to is gone."""
+    flag, verified = rollout.outcome.get("flag"), rollout.outcome.get("verified")
+    said = str(flag["msg"]).rstrip(".") if isinstance(flag, Mapping) and flag.get("msg") else ""
+    ended = said or ("it was done" if rollout.state == DONE else "it could not be done")
+    verdict = verified.get("verdict") if isinstance(verified, Mapping) else ""
+    gates = f" Its gates: {str(verdict).replace('_', ' ')}." if verdict else ""
+    return (
+        f"{_action(rollout)} {rollout.id}, {_why(rollout.outcome)}: {ended}.{gates} "
+        "Its controller was gone before it could tell, or go on: see for yourself what clients get."
+    )
 
 
 def _action(rollout: Rollout) -> str:

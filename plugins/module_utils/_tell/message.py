@@ -14,7 +14,9 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 from .._errors import OptionError, nearest
 from .._guard.chain import canonical, decode
 from .._guard.decision import ROLLBACK
+from .._guard.memory import RECOVERED
 from .._guard.model import DONE, OPEN, UNDONE, UNRESOLVED, Rollout, environment_of
+from .._guard.rollouts import ACTION
 from .._guard.story import back_on, figures, story
 from .text import address, clean
 
@@ -232,6 +234,7 @@ def _derived(rollout: Optional[Rollout]) -> Dict[str, Any]:
         "to_release": new,
         "outcome": " ".join(filter(None, (rollout.state, _verified(rollout)))).replace("_", " "),
         "rollout": rollout.id,
+        "incident": rollout.intent.get("trigger") if rollout.kind == ACTION else None,
         "at": rollout.updated_at or None,
     }
 
@@ -241,6 +244,8 @@ def _event(rollout: Rollout) -> str:
         return "started"
     if rollout.outcome.get("given_up"):
         return "unresolved"
+    if rollout.kind == ACTION and (rollout.state != DONE or _verified(rollout) not in ("", RECOVERED)):
+        return "page"
     return "rolled_back" if rollout.kind == ROLLBACK and rollout.state == DONE else rollout.state
 
 

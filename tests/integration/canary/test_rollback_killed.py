@@ -9,19 +9,16 @@ process, at every write and two hundred times: tests/integration/guard/test_guar
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
-import signal
 import sqlite3
 import time
 import uuid
 from contextlib import closing
-from pathlib import Path
-from typing import Any, Callable, Dict, List, Set
+from typing import Any, Callable, Dict, List
 
 import pytest
-from ansible_run import Run
+from ansible_run import Run, kill_all
 from fleet import SERVICE
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.options import change, look
@@ -107,41 +104,6 @@ def wait_for(holds: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
-def kill_all(run: Run) -> None:
-    """The playbook, its workers, which have sessions of their own, and the modules that they run; no one is left."""
-    family: Set[int] = {run.process.pid}
-    os.kill(run.process.pid, signal.SIGSTOP)
-    grown = True
-    while grown:
-        grown = False
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            pid, parent = int(stat.parent.name), _parent(stat)
-            if parent in family and pid not in family and not _is_ours(pid):
-                family.add(pid)
-                grown = True
-    for pid in family:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-    run.process.wait(timeout=10)
-
-
-def _parent(stat: Path) -> int:
-    try:
-        return int(stat.read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
-
-
-def _is_ours(pid: int) -> bool:
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-    except OSError:
-        return False
-    return len(command) > 1 and Path(command[1]).name in OURS
-
-
 def check(one: Round, before: List[Entry]) -> None:
     with closing(one.ledger()) as ledger:
         (rollback,) = ledger.last_rollouts(SERVICE)
@@ -179,7 +141,7 @@ def test_killed_at_ten_moments_there_is_exactly_one_rollback(make_shop: Callable
             wait_for(lambda: reached(one, run) or run.process.poll() is not None, f"{moment}:\n{run.output}")  # noqa: B023
             time.sleep(chance.uniform(0, 0.15))
             assert run.process.poll() is None, f"it ended before {moment}:\n{run.output}"
-            kill_all(run)
+            kill_all(run, OURS)
             before = one.entries()
             allowed = one.has("rollout")
             if allowed:

@@ -9,12 +9,13 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, ContextManager, Dict, Iterator, List
 from urllib.parse import quote
 from urllib.request import urlopen
 
 import pytest
 from alert_server import Alertmanager, alertmanager
+from ansible_run import kill_all
 from flag_vendors import Asked, Reply, Vendor, serving
 from flagged_shop import (
     CODE,
@@ -129,6 +130,59 @@ def test_a_flag_that_the_policy_does_not_list_calls_a_person(world: World) -> No
     (page,) = messages(world.told)
     assert (page["event"], page["runbook"]) == ("page", RUNBOOK)
     assert "no flag could be turned off" in page["summary"] and shop.current() == NEW and world.flag() is True
+
+
+def test_who_was_killed_before_the_next_way_is_followed_by_the_next_run(world: World) -> None:
+    shop, event = world.shop, world.event()
+    policy(shop, flags={FLAG: {"provider": {"type": "json", "path": str(shop.folder / "gone.json")}}})
+    words = ["ansible-playbook", "-i", str(shop.folder / "inventory.json"), "selfheal.delivery.respond", "-e"]
+    with shop.load():
+        run = shop.run([*words, json.dumps({"respond_event": dict(event, ack=[])})])
+        deadline = time.monotonic() + 60
+        while not shop.ledger.exists() or not entries(shop, "state"):
+            assert run.process.poll() is None and time.monotonic() < deadline, run.output
+            time.sleep(0.02)
+        kill_all(run, OURS)
+        assert (decisions(shop), world.events()) == (["flag_off allowed"], []), run.output
+        with book(shop) as ledger:
+            (owed,) = ledger.owed()
+            assert not ledger.unfinished() and ledger.leases(time.time()) == [] and owed == shop.last().id
+
+        # where the alert does not come again, a person is called
+        kept = shop.ledger.read_bytes()
+        overdue(shop)
+        play(shop, "reconcile")
+        (page,) = messages(world.told)
+        assert (page["event"], page["rollout"]) == ("page", owed)
+        assert "gone.json cannot be read" in page["summary"] and "go on: see for yourself" in page["summary"]
+        play(shop, "reconcile")
+        assert world.events() == ["page"]
+        shop.ledger.write_bytes(kept)
+
+        said = respond(shop, event)
+    assert shop.current() == OLD, said
+    assert decisions(shop) == ["flag_off allowed", "rollback allowed"] and world.events() == ["page", "rolled_back"]
+    with book(shop) as ledger:
+        assert not ledger.owed() and ledger.leases(time.time()) == []
+
+
+OURS = ("place.py", "app.py", "load.py")  # of what a playbook starts, those who go on without it
+
+
+def book(shop: Shop) -> ContextManager[Any]:
+    return closing(open_ledger({"path": str(shop.ledger)}))
+
+
+def overdue(shop: Shop) -> None:
+    """Two minutes pass for what has to be told."""
+    with book(shop) as ledger:
+        key = f"counters:{SERVICE}"
+
+        def earlier(rows: Any) -> None:
+            note = rows.note(key)
+            rows.put_note(key, {**note, "owed": [[ident, what, at - 121] for ident, what, at in note["owed"]]})
+
+        ledger._store.write(earlier)
 
 
 class Approvals(Vendor):

@@ -162,3 +162,16 @@ def test_a_rollback_that_could_not_be_finished_is_not_tried_again_by_itself() ->
 def test_a_rollback_names_who_has_nowhere_to_go() -> None:
     message = rolled_back("done", places={"web1": {"changed": True, "current": "1.0.0"}}, left=["web4"])
     assert "web4 stayed as they are: no known good release is there to go back to. Release a mended one." in message
+
+
+def test_of_an_action_that_nobody_told_of_it_says_what_came_of_it() -> None:
+    def acted(state: str, **outcome: object) -> str:
+        return story(Rollout("a1", "shop", "search", "action", state, 1, 0.0, 0.0, {"action": "flag_off"}, {}, outcome))
+
+    gone = " Its controller was gone before it could tell, or go on: see for yourself what clients get."
+    flag = {"msg": "flag 'search' waits for its review."}
+    why = "alert High"
+    assert acted("undone", why=why, flag=flag) == f"shop: flag off a1, {why}: flag 'search' waits for its review.{gone}"
+    verified = {"verdict": "not_recovered"}
+    bad = acted("done", why=why, verified=verified)
+    assert bad == f"shop: flag off a1, {why}: it was done. Its gates: not recovered.{gone}"

@@ -46,6 +46,18 @@ def told(**facts: object) -> Message:
     return message_of(facts, ident="msg_1", now=2000.0)
 
 
+def test_an_action_is_its_triggers_incident_and_calls_a_person_unless_it_is_known_to_have_helped() -> None:
+    def acted(state: str, **verified: str) -> Message:
+        intent = {"action": "flag_off", "trigger": "a1"}
+        ended = Rollout("r1", "shop", "search", "action", state, 7, 1.0, 2.0, intent, {}, {"verified": verified})
+        return told(rollout=asdict(ended))
+
+    helped = acted("done", verdict="recovered")
+    assert (helped.event, helped.dedup_key, helped.from_release, helped.to_release) == ("done", "shop/a1", "", "")
+    for state, verdict in (("done", "not_recovered"), ("done", "unverified"), ("undone", "")):
+        assert acted(state, verdict=verdict).event == "page"
+
+
 def test_a_rollout_that_was_taken_back_tells_everything() -> None:
     closed = rollout("undone", bake=BAKE, places=BACK, verified={"verdict": "recovered"})
     links = ["https://ci.example.org/7", {"href": "https://grafana.example.org/d/1", "text": "Dashboard"}]
