@@ -41,6 +41,7 @@ from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     SERVICE,
     ControllerAction,
     Facts,
+    actor,
     plain,
 )
 
@@ -110,6 +111,7 @@ class ActionModule(ControllerAction):
             "problem": case.problem,
             "then": case.then,
             "why": case.why,
+            "by": actor(task_vars),
             "trigger": wish["trigger"],
             "confirmed": said,
             "runbook": str(options["policy"].get("runbook") or (case.code.runbook if case.code is not None else "")),

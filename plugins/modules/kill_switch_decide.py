@@ -157,6 +157,11 @@ why:
   returned: success
   type: str
   sample: alert ShopErrors
+by:
+  description: Who runs this, as the ledger has it.
+  returned: success
+  type: str
+  sample: ada
 runbook:
   description: Where a person reads on, by the policy or by the error code's entry.
   returned: success
