@@ -84,14 +84,16 @@ class ActionModule(ControllerAction):
 
         flags.refuse_unlike(options, policy, places)
         (place,) = places
-        if options["kind"] == "canary" and not options["resume"]:
-            flags.refuse_undecided(options, flags.own_of(policy), states[place])
+        begins, own = options["kind"] == "canary" and not options["resume"], flags.own_of(policy)
+        if begins:
+            flags.refuse_undecided(options, own, states[place])
         known = {place: flags.vouched(states[place], options)}
         planned = self._plan(options, policy, places, known)
         measured = flags.measured(policy, place, known[place], planned["steps"])
         if measured["share"] is not None:
             flags.rehearse(self, policy, measured["share"] * 100)
-        return {"changed": False, **measured, **planned}
+        warned = flags.overwriting(own, states[place]) if begins and planned["steps"] else []
+        return {"changed": False, **measured, **planned, **({"warnings": warned} if warned else {})}
 
     def _plan(
         self, options: Facts, policy: Policy, places: List[str], states: Mapping[str, Mapping[str, Any]]

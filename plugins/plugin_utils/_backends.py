@@ -67,7 +67,7 @@ def changed(action: ActionBase, options: Facts, given: Facts, task_vars: Facts) 
     if options["backend"] == FLAG:
         from ansible_collections.selfheal.delivery.plugins.plugin_utils._flag_place import turned
 
-        return turned(action, _own(options), given, task_vars, share=options["share"])
+        return turned(action, _own(options), given, task_vars, options)
     module, arguments = change_of(options["backend"], options, given)
     return _run(action, options["backend"], module, arguments, task_vars)
 

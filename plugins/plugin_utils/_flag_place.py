@@ -16,6 +16,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._errors import O
 from ansible_collections.selfheal.delivery.plugins.module_utils._flags.change import change, look_at
 from ansible_collections.selfheal.delivery.plugins.module_utils._flags.model import OFF, ON
 from ansible_collections.selfheal.delivery.plugins.module_utils._flags.options import ARGUMENTS, INFO_ARGUMENTS
+from ansible_collections.selfheal.delivery.plugins.module_utils._flags.verify import said_share
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision import FLAG_OFF, FLAG_ON
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.known import last_known_good, passed
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Rollout
@@ -29,23 +30,52 @@ RETRY = "To turn it on again is a person's decision: set canary_retry_bad"
 _ROLLOUTS = 200
 
 
-def turned(action: ActionBase, own: Facts, given: Facts, task_vars: Facts, *, share: float) -> Facts:
-    """Turn the flag, as the wishes `given` of a release mean it; a release's result."""
-    options = flag.wish(own, given, share=share)
+def turned(action: ActionBase, own: Facts, given: Facts, task_vars: Facts, options: Facts) -> Facts:
+    """Turn the flag, as the wishes `given` of a release mean it; a release's result. `options` are the task's."""
+    wish = flag.wish(own, given, share=options["share"])
     inside = Inside(ARGUMENTS, (), lambda params, dry: change(params, dry=dry))
-    result = refused(options) or done_by(action, MODULE, inside, options, task_vars)
+    result = refused(wish)
+    if not result and wish["state"] == ON:
+        result = _overruled(action, own, options, task_vars)
+    result = result or done_by(action, MODULE, inside, wish, task_vars)
     dry = bool(action._task.check_mode)
     return flag.outcome(result, own, str(given.get("release") or ON), dry=dry)
 
 
+def _overruled(action: ActionBase, own: Facts, options: Facts, task_vars: Facts) -> Facts:
+    """A failed result where somebody switched off, at the provider, what this rollout had turned on; else empty."""
+    if not _has_begun(options):
+        return {}
+    told = _asked(action, own, task_vars)
+    if "state" not in told or flag.share_of(told["state"], {}, own) != 0:
+        return {}
+    what = f"flag {own.get('flag')!r} was switched off at its provider since this rollout turned it on"
+    mend = "It is not turned on again over that: ask who did it, and why"
+    return {"failed": True, "msg": OptionError(what, mend=mend, service=options["service"]).message}
+
+
+def _has_begun(options: Facts) -> bool:
+    """Has the task's rollout been baking, so that it has turned the flag on?"""
+    if not options["rollout"]:
+        return False
+    with closing(ledger_from(options)) as ledger:
+        rollout = ledger.rollout(options["rollout"])
+    return rollout is not None and bool(rollout.progress.get("step"))
+
+
 def seen(action: ActionBase, own: Facts, task_vars: Facts) -> Facts:
     """What clients are served of the flag; an info module's result."""
-    options = {name: value for name, value in own.items() if name in flag.WHERE}
-    inside = Inside(INFO_ARGUMENTS, (), lambda params, _dry: look_at(params))
-    result = refused(options) or done_by(action, f"{MODULE}_info", inside, options, task_vars)
+    result = _asked(action, own, task_vars)
     if result.get("failed") or result.get("unreachable"):
         return result
     return {"changed": False, **flag.facts(result, own)}
+
+
+def _asked(action: ActionBase, own: Facts, task_vars: Facts) -> Facts:
+    """The result of module feature_flag_info."""
+    options = {name: value for name, value in own.items() if name in flag.WHERE}
+    inside = Inside(INFO_ARGUMENTS, (), lambda params, _dry: look_at(params))
+    return refused(options) or done_by(action, f"{MODULE}_info", inside, options, task_vars)
 
 
 def refuse_unlike(options: Facts, policy: Policy, places: Sequence[str]) -> None:
@@ -77,6 +107,18 @@ def refuse_undecided(options: Facts, own: Mapping[str, Any], state: Mapping[str,
         why = switched_off(ledger.last_rollouts(options["service"], _ROLLOUTS), flag_name)
     if why and not options["retry_bad"]:
         raise OptionError(f"flag {flag_name!r} was switched off: {why}", mend=RETRY)
+
+
+def overwriting(own: Mapping[str, Any], state: Mapping[str, Any]) -> List[str]:
+    """A warning where the flag is on already, by whoever did that: the first step sets another share."""
+    share = state.get("share", 0)
+    if share == 0:
+        return []
+    whom = said_share(float(share)) if share is not None else "those whom its own rules let"
+    return [
+        f"flag {own.get('flag')!r} is on for {whom} already: the first step sets its own share instead, and an undo"
+        " turns it off for all"
+    ]
 
 
 def switched_off(rollouts: Sequence[Rollout], flag_name: str) -> str:

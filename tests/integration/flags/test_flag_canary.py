@@ -72,6 +72,19 @@ def test_a_bad_flag_is_off_again_and_a_good_one_is_on_for_all_until_it_is_rolled
         assert twice.returncode == 0 and "nothing to roll back" in twice.stdout, twice.stdout
 
 
+def test_what_a_person_switched_off_at_the_provider_is_not_turned_on_again(begin: Begin, tmp_path: Path) -> None:
+    flags = tmp_path / "flags.json"
+    flags.write_text(json.dumps(FLAGS))
+    with begin(home_made(flags), {"provider": {"type": "json", "path": str(flags)}}) as (shop, site):
+        site.write(bake={**BAKE, "min_bake": 8})
+        run = site.begin("canary", canary_release="on", canary_traffic_steps=[10, 50])
+        run.until("PASS")  # what was seen is enough, and the step has still to last
+        flags.write_text(json.dumps(FLAGS))
+        assert run.end() != 0 and "was switched off at its provider since this rollout turned it on" in run.output
+        assert "bake 2/2" not in run.output
+        assert (shop.share(), site.last().state) == (0, "undone"), run.output
+
+
 class Behind(Vendor):
     """An OFREP server (open-feature/protocol, service/openapi.yaml) that does not follow the file of its flags."""
 

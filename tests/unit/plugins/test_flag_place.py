@@ -18,6 +18,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._judge.spec impo
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._flag_place import (
     arms,
     measured,
+    overwriting,
     refuse_unlike,
     sides,
     switched_off,
@@ -147,6 +148,13 @@ def test_two_sides_of_one_place_are_measured_until_everybody_is_on_the_same() ->
     assert measured(policy, "search", {"current": "off"}, [{"index": 1, "shares": {}}])["share"] is None
     assert _traffic({"traffic_steps": "auto"}, policy, {}) == DEFAULT_TRAFFIC
     assert policy_of({**PROMETHEUS, "place_label": "variant"}).source_of(policy.gates[0])["place_label"] == "variant"
+
+
+def test_a_share_that_somebody_else_set_is_not_overwritten_in_silence() -> None:
+    assert overwriting(OWN, facts(told_of(on=False), OWN)) == []
+    for asked, whom in ((told_of(on=True, percentage=30), "30 % of the clients"), (told_of(on=True), "its own rules")):
+        (said,) = overwriting(OWN, facts(asked, OWN))
+        assert whom in said and "is on for" in said
 
 
 def test_what_cannot_be_walked_through_with_a_flag() -> None:
