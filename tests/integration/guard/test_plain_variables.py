@@ -119,7 +119,10 @@ def test_without_the_look_it_is_executed(tmp_path: Path, play: Play, canary: Pat
 @pytest.mark.parametrize(
     ("name", "handed_on"),
     [
-        ("rollback", ["rollback_trigger", "rollback_release", "rollback_reason", "rollback_approved"]),
+        (
+            "rollback",
+            ["rollback_trigger", "rollback_release", "rollback_reason", "rollback_approved", "rollback_after"],
+        ),
         ("disable_flag", [f"kill_switch_{what}" for what in ("flag", "reason", "trigger", "response", "approved")]),
         ("enable_flag", [f"kill_switch_{what}" for what in ("flag", "reason", "serve")]),
         ("control", [f"delivery_{what}" for what in ("command", "reason", "decision", "for", "ends_at")]),
