@@ -13,13 +13,25 @@ import gc
 import os
 import sys
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Optional, Sequence
 
 _OURS = "ansible_collections.selfheal.delivery.plugins."
 _CORES = "_AnsibleCollectionFinder"
+
+
+class _Loader(SourceFileLoader):
+    """Python's own, which reads, checks and writes __pycache__; nothing is kept where that may not be written."""
+
+    def get_code(self, fullname: str) -> Optional[CodeType]:
+        try:
+            return super().get_code(fullname)
+        except (EOFError, ImportError, TypeError, ValueError):
+            # Python checks what bytecode it is of, and not whether a full disk cut it short
+            code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+            return code
 
 
 class _Kept(MetaPathFinder):
@@ -33,8 +45,7 @@ class _Kept(MetaPathFinder):
         for folder in path or ():
             file = os.path.join(folder, f"{fullname.rpartition('.')[2]}.py")
             if os.path.isfile(file):
-                # reads, checks and writes __pycache__ as Python does; nothing is kept where that may not be written
-                return spec_from_file_location(fullname, file)
+                return spec_from_file_location(fullname, file, loader=_Loader(fullname, file))
         return None
 
 

@@ -68,3 +68,10 @@ def test_it_works_where_nothing_can_be_kept(tree: Path) -> None:
     (tree / "module_utils/_told/__pycache__").write_text("no folder")
     assert loaded(tree)["said"] == 1
     assert loaded(tree, PYTHONDONTWRITEBYTECODE="1")["said"] == 1
+
+
+@pytest.mark.parametrize("kept", [0, 10, 40], ids=["nothing", "half a header", "half of it"])
+def test_bytecode_that_a_full_disk_cut_short_is_not_believed(tree: Path, kept: int) -> None:
+    file = Path(loaded(tree)["cached"])
+    file.write_bytes(file.read_bytes()[:kept])
+    assert loaded(tree)["said"] == 1
