@@ -4,14 +4,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
-from typing import Any, List, Mapping, Sequence, Set
+from typing import Any, List, Mapping, Sequence, Set, Tuple
 
 PATIENCE = 120.0
+LOCALHOST = str(Path(__file__).with_name("localhost.ini"))
 
 
 class Run:
@@ -65,6 +69,29 @@ class Run:
     def kill(self, with_signal: int = signal.SIGKILL) -> None:
         """End only the ansible-playbook itself: its workers are left as orphans, as the kernel's killer leaves them."""
         self.process.send_signal(with_signal)
+
+
+def ping(folder: Path, environment: Mapping[str, str]) -> Tuple[float, float]:
+    """How many seconds a playbook of one ping takes now, and for how many of them it had a processor.
+
+    The latter is what it would take on a machine that has nothing else to do.
+    """
+    playbook = folder / "ping.yml"
+    playbook.write_text(
+        json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [{"ansible.builtin.ping": None}]}])
+    )
+    began = time.monotonic()
+    child = subprocess.Popen(
+        ["ansible-playbook", "-i", LOCALHOST, "-e", f"ansible_python_interpreter={sys.executable}", str(playbook)],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    _pid, status, used = os.wait4(child.pid, 0)
+    took = time.monotonic() - began
+    child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == 0
+    return took, used.ru_utime + used.ru_stime
 
 
 def kill_all(run: Run, spared: Sequence[str]) -> None:

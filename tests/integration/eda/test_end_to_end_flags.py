@@ -11,10 +11,11 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator
+from typing import Any, Callable, Dict, Iterator, Sequence, Tuple
 
 import pytest
 import requests
+from ansible_run import ping
 from child import free_ports
 from flagged_shop import CODE, FLAG, FLAGGED, NEW, OLD, RUNBOOK, decisions, entries, flagged, given, messages
 from rulebook import HERE, Rulebook, alerting, alertmanager, rulebook
@@ -29,6 +30,8 @@ RULE = {
     "labels": {"service": "shop", "environment": "demo", "error_code": CODE},
 }
 FALLS_THROUGH_WITHIN = 15.0  # seconds from the alert to the places being back, when Unleash's database is down
+WAITED = 5.0  # of them for Unleash, however busy the machine is
+BUSY = 1.5  # times the processor's seconds of a ping: who takes so long has to share the machine
 EVERYONE = {"name": "flexibleRollout", "parameters": {"rollout": "100", "stickiness": "default", "groupId": FLAG}}
 
 pytestmark = [pytest.mark.xdist_group("eda-end-to-end")]
@@ -129,12 +132,15 @@ def test_with_unleashs_database_stopped_the_places_go_back(world: World, tmp_pat
     book.wait(world.errors, "requests fail", 30)
     world.stack.enter_context(alertmanager(tmp_path / "manager", f"{book.url}/alerts", book.token_file, port))
     world.flags.database.stop()
+    pings = [ping(tmp_path, shop.env)]
     began = time.monotonic()
     alert = {"labels": {"alertname": "ShopErrors", "service": "shop", "environment": "demo"}}
     assert requests.post(f"{asked['url']}/api/v2/alerts", json=[alert], timeout=10, proxies=HERE).ok
     book.wait(lambda: world.runs("1.0.0"), "the places serve 1.0.0 again", 60)
     took = time.monotonic() - began
-    print(f"from the alert to the places being back, with Unleash's database stopped: {took:.1f} s")
+    pings.append(ping(tmp_path, shop.env))
+    within, told = limit(pings)
+    print(f"from the alert to the places being back, with Unleash's database stopped: {took:.1f} s; {told}")
     book.wait(lambda: len(shop.rollouts()) == 2 and shop.last().state == "done", "the rollback is closed", 30)
     assert shop.current() == OLD
     assert decisions(shop) == ["flag_off allowed", "rollback allowed"]
@@ -143,4 +149,15 @@ def test_with_unleashs_database_stopped_the_places_go_back(world: World, tmp_pat
     assert f"flag {FLAG} could not be turned off" in str(back.outcome["why"])
     book.wait(lambda: world.told.posts, "people are told", 30)
     assert [message["event"] for message in messages(world.told)] == ["rolled_back"]
-    assert took <= FALLS_THROUGH_WITHIN, book.log
+    assert took <= within, f"{took:.1f} s; {told}\n{book.log}"
+
+
+def limit(pings: Sequence[Tuple[float, float]]) -> Tuple[float, str]:
+    """In how many seconds it has to be done, by pings right before and after it, and that in words.
+
+    On a busy machine what computes takes longer, by as much as a ping does, and what waits does not.
+    """
+    took, computed = (sum(values) / len(pings) for values in zip(*pings, strict=True))
+    slower = took / computed if took > BUSY * computed else 1.0
+    within = WAITED + slower * (FALLS_THROUGH_WITHIN - WAITED)
+    return within, f"a ping takes {took:.2f} s, {computed:.2f} s of it computing: {within:.1f} s are allowed"
