@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from ansible_run import Run
+from kube_shop import BAKE
 from prometheus_client import CollectorRegistry, Counter, start_http_server
 from traffic import prometheus
 
@@ -29,16 +30,6 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.open impo
 FLAG, LABEL = "new-search", "flag_variant"
 USERS = 1000
 EVERY = 0.1  # seconds
-# nothing waits longer than it must
-BAKE = {
-    "look_every": 0.5,
-    "min_bake": 2,
-    "deadline": 60,
-    "extend": 10,
-    "warm_up": 0,
-    "verify_for": 4,
-    "hold_deadline": 60,
-}
 GATE = {
     "name": "errors",
     "bad": 'http_requests_total{code=~"5.."}',

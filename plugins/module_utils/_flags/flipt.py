@@ -14,7 +14,7 @@ createRollout, updateRollout, and evaluateBoolean.
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Optional
+from typing import Dict, List, Mapping
 
 from .._errors import OptionError
 from .flipt_evaluation import LOCAL, Evaluation, bearer
@@ -66,19 +66,10 @@ class Flipt:
         return Change()
 
     def effective(self, where: Where, wish: Wish) -> Served:
-        return Evaluation(self._sides, _namespace(where)).served(where, wish, lambda: self._read(where))
+        return Evaluation(self._sides, _namespace(where)).served(where, wish, lambda: _rules(self.state(where)))
 
     def close(self) -> None:
         self._sides.close()
-
-    def _read(self, where: Where) -> Optional[Rules]:
-        """The rules; None where this one may not ask for them."""
-        try:
-            return _rules(self.state(where))
-        except FlagError:
-            if self._sides.may_manage:
-                raise
-            return None
 
     def _share(self, where: Where, rollouts: List[Mapping[str, object]], one: Threshold) -> None:
         body: Dict[str, object] = {"threshold": {"percentage": one.percentage, "value": one.value}}

@@ -8,11 +8,11 @@ VariantEvaluationResponse. What is false may be left out of an answer.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Optional
+from typing import Callable, Dict
 
 from .flipt_rules import Rules
 from .http import Http, refused, token_of
-from .model import OFF, Served, Where, Wish
+from .model import OFF, FlagError, Served, Where, Wish
 from .vendors import Sides, attributes, targeting_key, unknown_to_clients, without_token
 
 LOCAL = "http://localhost:8080"  # where Flipt listens when nobody says
@@ -30,7 +30,7 @@ class Evaluation:
     def __init__(self, sides: Sides, namespace: str, environment: str = "") -> None:
         self._sides, self._namespace, self._environment = sides, namespace, environment
 
-    def served(self, where: Where, wish: Wish, rules: Callable[[], Optional[Rules]]) -> Served:
+    def served(self, where: Where, wish: Wish, rules: Callable[[], Rules]) -> Served:
         """The evaluation, and the share that `rules` say; they are asked when one evaluation does not say it all."""
         token = token_of(self._sides.options, client=True, needed=False)
         http = self._sides.clients(self._sides.options.url or LOCAL, bearer(token))
@@ -51,19 +51,21 @@ class Evaluation:
             return _variant(http, body, where)
         if not answer.ok or not answer.fields.get("reason"):
             raise refused(answer, f"asking what clients are served of {where}", {401: "client_token is wrong"})
-        return _boolean(answer.fields.get("enabled") is True, wish, rules)
+        return self._boolean(answer.fields.get("enabled") is True, wish, rules)
 
-
-def _boolean(enabled: bool, wish: Wish, rules: Callable[[], Optional[Rules]]) -> Served:
-    served = Served(known=True, value=enabled, by=_BY)
-    if enabled is not wish.serve and wish.percentage is None:
-        return served
-    found = rules()
-    if found is None:
-        return served
-    if wish.state == OFF and found.segments and not wish.looks:
-        return unknown_to_clients(f"{found.segments} of its rollouts still serve true to members of segments", _BY)
-    return Served(known=True, value=enabled, percentage=found.percentage, by=f"{_BY}, and rollouts")
+    def _boolean(self, enabled: bool, wish: Wish, rules: Callable[[], Rules]) -> Served:
+        served = Served(known=True, value=enabled, by=_BY)
+        if enabled is not wish.serve and wish.percentage is None:
+            return served
+        try:
+            found = rules()
+        except FlagError:
+            if self._sides.may_manage:
+                raise
+            return served  # this one may not ask for them
+        if wish.state == OFF and found.segments and not wish.looks:
+            return unknown_to_clients(f"{found.segments} of its rollouts still serve true to members of segments", _BY)
+        return Served(known=True, value=enabled, percentage=found.percentage, by=f"{_BY}, and rollouts")
 
 
 def _variant(http: Http, body: Dict[str, object], where: Where) -> Served:

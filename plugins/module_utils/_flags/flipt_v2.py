@@ -14,7 +14,7 @@ listNamespaces and listEnvironments; the evaluation API takes an environmentKey.
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Optional
+from typing import Dict, List, Mapping
 
 from .._errors import OptionError
 from .flipt_evaluation import LOCAL, Evaluation, bearer
@@ -70,19 +70,10 @@ class FliptV2:
 
     def effective(self, where: Where, wish: Wish) -> Served:
         evaluation = Evaluation(self._sides, _namespace(where), self._environment(where))
-        return evaluation.served(where, wish, lambda: self._read(where))
+        return evaluation.served(where, wish, lambda: _rules(self.state(where)))
 
     def close(self) -> None:
         self._sides.close()
-
-    def _read(self, where: Where) -> Optional[Rules]:
-        """The rules; None where this one may not ask for them."""
-        try:
-            return _rules(self.state(where))
-        except FlagError:
-            if self._sides.may_manage:
-                raise
-            return None
 
     def _resources(self, where: Where) -> str:
         return f"{_ROOT}/{segment(self._environment(where))}/namespaces/{segment(_namespace(where))}/resources"
