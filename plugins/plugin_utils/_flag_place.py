@@ -47,7 +47,9 @@ def _overruled(action: ActionBase, own: Facts, options: Facts, task_vars: Facts)
     if not _has_begun(options):
         return {}
     told = _asked(action, own, task_vars)
-    if "state" not in told or flag.share_of(told["state"], {}, own) != 0:
+    # what management says is newer than what clients are served; where the on side is false, it may look like off
+    served = told.get("served", {}) if flag.served_on(own) is False else {}
+    if "state" not in told or flag.share_of(told["state"], served, own) != 0:
         return {}
     what = f"flag {own.get('flag')!r} was switched off at its provider since this rollout turned it on"
     mend = "It is not turned on again over that: ask who did it, and why"
