@@ -47,13 +47,20 @@ def _overruled(action: ActionBase, own: Facts, options: Facts, task_vars: Facts)
     if not _has_begun(options):
         return {}
     told = _asked(action, own, task_vars)
-    # what management says is newer than what clients are served; where the on side is false, it may look like off
-    served = told.get("served", {}) if flag.served_on(own) is False else {}
-    if "state" not in told or flag.share_of(told["state"], served, own) != 0:
+    if "state" not in told or not is_off(told, own):
         return {}
     what = f"flag {own.get('flag')!r} was switched off at its provider since this rollout turned it on"
     mend = "It is not turned on again over that: ask who did it, and why"
     return {"failed": True, "msg": OptionError(what, mend=mend, service=options["service"]).message}
+
+
+def is_off(told: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
+    """Is nobody to be served the on side, by what management says? That is newer than what clients are served.
+
+    Where the on side is `false` it may look like off to management, and only clients can tell.
+    """
+    served = told["served"] if flag.served_on(own) is False else {}
+    return flag.share_of(told["state"], served, own) == 0
 
 
 def _has_begun(options: Facts) -> bool:

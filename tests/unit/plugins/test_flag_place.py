@@ -17,6 +17,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model imp
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.spec import Policy, parse_policy
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._flag_place import (
     arms,
+    is_off,
     measured,
     overwriting,
     refuse_unlike,
@@ -148,6 +149,15 @@ def test_two_sides_of_one_place_are_measured_until_everybody_is_on_the_same() ->
     assert measured(policy, "search", {"current": "off"}, [{"index": 1, "shares": {}}])["share"] is None
     assert _traffic({"traffic_steps": "auto"}, policy, {}) == DEFAULT_TRAFFIC
     assert policy_of({**PROMETHEUS, "place_label": "variant"}).source_of(policy.gates[0])["place_label"] == "variant"
+
+
+def test_a_flag_is_off_where_nobody_is_to_be_served_it() -> None:
+    late = {"percentage": 10.0, "value": True}  # clients have not asked since it was switched off
+    assert is_off(told_of(on=False, served=late), OWN) and is_off(told_of(on=True, percentage=0), OWN)
+    assert not is_off(told_of(on=True, percentage=10), OWN) and not is_off(told_of(on=True), OWN)
+    inverted = {**OWN, "serve": False, "serve_off": True}
+    assert not is_off(told_of(on=False, served={"value": False}), inverted)
+    assert is_off(told_of(on=False, served={"value": True}), inverted)
 
 
 def test_a_share_that_somebody_else_set_is_not_overwritten_in_silence() -> None:
