@@ -39,6 +39,7 @@ from tell_servers import Hook, hook
 from traffic import prometheus
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import rollouts
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.identity import person
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import DONE
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.open import open_ledger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.policy import parse_guard
@@ -130,6 +131,22 @@ def test_a_flag_that_the_policy_does_not_list_calls_a_person(world: World) -> No
     (page,) = messages(world.told)
     assert (page["event"], page["runbook"]) == ("page", RUNBOOK)
     assert "no flag could be turned off" in page["summary"] and shop.current() == NEW and world.flag() is True
+
+
+def test_a_rollback_that_is_only_recommended_after_a_flag_is_told_together_with_it_and_once(world: World) -> None:
+    time.sleep(1.2)  # longer than a release is to blame here
+    shop, event = world.shop, world.event()
+    policy(shop, flags={FLAG: {"provider": {"type": "json", "path": str(shop.folder / "gone.json")}}})
+    policy(shop, guard={**GUARD, "attribution_window": 1})
+    with shop.load():
+        respond(shop, event, well=False)
+        assert decisions(shop) == ["flag_off allowed", "rollback not_attributable"]
+        assert "was decided on before, and nobody has approved" in respond(shop, event)
+    (page,) = messages(world.told)
+    assert page["event"] == "page" and f"flag {FLAG} could not be turned off" in page["summary"]
+    assert "No rollback either: The last change" in page["summary"] and "rollback_approved=" in page["summary"]
+    with book(shop) as ledger:
+        assert not ledger.owed() and shop.current() == NEW
 
 
 def test_who_was_killed_before_the_next_way_is_followed_by_the_next_run(world: World) -> None:
@@ -295,4 +312,5 @@ def test_a_person_turns_it_off_and_on_again(world: World) -> None:
     assert world.flag() is True
     assert decisions(shop) == ["flag_off allowed", "flag_on allowed"]
     assert world.events() == ["done", "done"]
-    assert "mended in 2.0.2" in messages(world.told)[-1]["summary"]
+    last = messages(world.told)[-1]["summary"]
+    assert f"mended in 2.0.2, says {person()}: flag '{FLAG}' is on" in last
