@@ -181,9 +181,9 @@ def test_pauses_recommendations_and_closing_as_people_and_systems_meet(
     said = [one.get("msg", "") for one in told]
 
     assert told[0]["allowed"] and told[0]["decision"]["verdict"] == "allowed" and told[0]["rollout"]["kind"] == "action"
-    assert told[0]["rollout"]["id"] == told[0]["decision"]["id"] and told[0]["rollout"]["intent"] == {
-        "action": "restart"
-    }
+    ident = told[0]["decision"]["id"]
+    # a person's trigger is each time a new one
+    assert told[0]["rollout"]["id"] == ident and told[0]["rollout"]["intent"] == {"action": "restart", "trigger": ident}
     assert (told[1]["decision"]["reason"], told[1]["lease"], told[1]["rollout"]) == ("in_progress", None, None)
     assert not told[1].get("failed")
     assert told[2]["outcome"] == "done" and told[2]["rollout"]["outcome"]["seconds"] == 3
