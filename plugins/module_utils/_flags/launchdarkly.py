@@ -249,7 +249,7 @@ def _values(flag: Mapping[str, object]) -> List[Value]:
 
 def _off_variation(settings: Mapping[str, object]) -> Optional[int]:
     found = settings.get("offVariation")
-    return found if type(found) is int and found >= 0 else None
+    return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
 
 
 def _fallthrough(settings: Mapping[str, object]) -> Optional[int]:
