@@ -19,7 +19,7 @@ import json
 from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from .._errors import OptionError
-from .http import Http, refused, segment, token_of, unknown
+from .client import Http, refused, segment, token_of, unknown
 from .model import OFF, Change, Deadline, FlagError, Options, Provider, Served, State, Value, Where, Wish
 from .texts import same
 from .vendors import Sides, mapping, mappings, no_client, number, unknown_to_clients

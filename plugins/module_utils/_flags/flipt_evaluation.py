@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Callable, Dict
 
+from .client import Http, refused, token_of
 from .flipt_rules import Rules
-from .http import Http, refused, token_of
 from .model import OFF, FlagError, Served, Where, Wish
 from .vendors import Sides, attributes, targeting_key, unknown_to_clients, without_token
 

@@ -17,9 +17,9 @@ from __future__ import annotations
 from typing import Dict, List, Mapping
 
 from .._errors import OptionError
+from .client import Http, refused, segment, unknown
 from .flipt_evaluation import LOCAL, Evaluation, bearer
 from .flipt_rules import Rules, for_wish, read
-from .http import Http, refused, segment, unknown
 from .model import Change, Deadline, FlagError, Options, Provider, Served, State, Where, Wish
 from .vendors import Sides, itself, mapping, mappings, texts
 

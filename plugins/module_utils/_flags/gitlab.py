@@ -21,7 +21,7 @@ from math import isfinite
 from typing import Dict, List, Mapping, Optional
 
 from .._errors import OptionError
-from .http import Http, refused, segment, token_of, unknown
+from .client import Http, refused, segment, token_of, unknown
 from .model import OFF, Change, Deadline, FlagError, Options, Provider, Served, State, Where, Wish
 from .vendors import Sides, itself, mapping, mappings, required, texts, unknown_to_clients, without_token
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Tuple
 
 from .._errors import OptionError
-from .http import Answer, Http, refused, segment, token_of, unknown
+from .client import Answer, Http, refused, segment, token_of, unknown
 from .model import OFF, Change, Deadline, FlagError, Options, Provider, Served, State, Value, Where, Wish
 from .texts import same
 from .vendors import Sides, mapping, mappings, no_client, number, texts, unknown_to_clients, without_token

@@ -20,7 +20,7 @@ import json
 from typing import Dict, List, Mapping, Optional
 
 from .._errors import OptionError
-from .http import Answer, Http, refused, segment, token_of, unknown
+from .client import Answer, Http, refused, segment, token_of, unknown
 from .model import OFF, Change, Deadline, FlagError, Options, Provider, Served, State, Value, Where, Wish
 from .texts import same
 from .vendors import (

@@ -12,7 +12,7 @@ from .model import Deadline, FlagError, Options, Served, Where, Wish
 from .names import segment
 
 if TYPE_CHECKING:
-    from .http import Answer, Http
+    from .client import Answer, Http
 
 BY = "OFREP evaluation"
 NOBODY = "selfheal.delivery"  # who is evaluated where the task's context names nobody
@@ -56,7 +56,7 @@ class Ofrep:
 
     def _server(self) -> "Http":
         if self._http is None:
-            from .http import Http, token_of  # only here: its library takes longer to load than a file to be changed
+            from .client import Http, token_of  # only here: its library takes longer to load than a file to be changed
 
             token = token_of(self._options, client=True, needed=False)
             headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -65,7 +65,7 @@ class Ofrep:
 
 
 def _refused(answer: "Answer", where: Where) -> FlagError:
-    from .http import refused
+    from .client import refused
 
     said = answer.fields.get("errorDetails") or answer.fields.get("errorCode")
     if isinstance(said, str) and not answer.said:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Dict, List, Mapping, Optional
 
 from .._errors import OptionError
-from .http import Answer, Http, refused, segment, token_of, unknown
+from .client import Answer, Http, refused, segment, token_of, unknown
 from .model import OFF, Change, Deadline, FlagError, Options, Provider, Served, State, Where, Wish
 from .vendors import (
     Sides,

@@ -29,7 +29,7 @@ from dataclasses import replace
 from typing import List, Mapping, Optional
 
 from .._errors import OptionError
-from .http import Answer, Http, refused, segment, token_of, unknown
+from .client import Answer, Http, refused, segment, token_of, unknown
 from .model import OFF, ON, Change, Deadline, FlagError, Options, Provider, Served, State, Value, Where, Wish
 from .unleash_rules import (
     ROLLOUT,

@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Dict, Mapping, Optional, Sequence
 
 from .._errors import OptionError
-from .http import unknown
+from .client import unknown
 from .model import ON, Served, State, Value, Where, Wish
 from .vendors import mapping, mappings
 

@@ -9,7 +9,7 @@ from typing import Callable, Dict, List, Mapping, Optional
 from urllib.parse import urlsplit, urlunsplit
 
 from .._errors import OptionError
-from .http import Answer, Http, refused, token_of
+from .client import Answer, Http, refused, token_of
 from .model import Deadline, FlagError, Options, Served, Where, Wish
 
 SOMEBODY = "selfheal.delivery"  # who asks, when no context names anybody

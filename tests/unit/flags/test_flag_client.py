@@ -15,7 +15,7 @@ from typing import Any, List
 import pytest
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import DeliveryError, OptionError
-from ansible_collections.selfheal.delivery.plugins.module_utils._flags.http import (
+from ansible_collections.selfheal.delivery.plugins.module_utils._flags.client import (
     Http,
     refused,
     segment,
