@@ -15,7 +15,7 @@ import math
 import re
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, Tuple
 
 from .._errors import OptionError
 from .model import OPEN, RETENTION, ROLLOUT, STATE, Entry, Rollout
@@ -38,18 +38,8 @@ def canonical(value: object) -> str:
     return written(_plain(value, ()))
 
 
-def _encoder() -> Callable[[object], str]:
-    """One for all: making one costs as much as a text; it need not look for circles where `_plain` found none."""
-    usual = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False)
-    # what `usual.encode` makes anew for each text, where this Python has it
-    make = getattr(json.encoder, "c_make_encoder", None)
-    if make is None:
-        return usual.encode
-    parts = make(None, usual.default, json.encoder.encode_basestring_ascii, None, ":", ",", True, False, False)
-    return lambda value: "".join(parts(value, 0))
-
-
-_encode = _encoder()
+# one encoder for all: making one costs as much as a text; it need not look for circles where `_plain` found none
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 
 def written(value: object) -> str:

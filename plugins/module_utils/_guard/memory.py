@@ -358,8 +358,8 @@ def _pause(entry: Entry) -> Optional[Pause]:
 def _opened(memory: Memory, entry: Entry) -> Memory:
     intent, kind = entry.body.get("intent"), _text(entry, "kind")
     action = intent.get("action") if isinstance(intent, Mapping) and kind == "action" else None
-    for known in (ROLLBACK, FLAG_ON):
-        kind = known if action == known else kind
+    if action in (ROLLBACK, FLAG_ON):
+        kind = str(action)
     return altered(memory, running=Running(_text(entry, "rollout"), kind, entry.at))
 
 
