@@ -14,7 +14,7 @@ from functools import partial
 from typing import Callable, Dict, Mapping, Optional, Sequence, TypeVar
 
 from .._errors import DeliveryError
-from .model import UNVERIFIED, Deadline, Provider, Served, State
+from .model import ACCEPTED, UNVERIFIED, Deadline, Provider, Served, State
 from .options import parse, parse_look, secrets_of
 from .outcome import Record, hidden, one_line, wished
 from .providers import provider_of
@@ -24,7 +24,6 @@ _CONFLICTS = (409, 412)  # somebody else changed it since it was looked at
 _TRIES = 4
 _BROKEN = (500, 502, 503, 504)  # of the server, or of what stands before it: it may have been done
 _NO_RIGHT = (401, 403)
-_ACCEPTED = 202  # by who says nothing of when it will be done
 _Sleep = Callable[[float], None]
 _Result = TypeVar("_Result")
 
@@ -134,7 +133,7 @@ class Turn:
                 if error.details.get("lost") or status in _BROKEN:
                     self._find(error)
                     return
-                if status == _ACCEPTED:
+                if status == ACCEPTED:
                     self._halfway(state)
                     record.pending = error.what
                     return

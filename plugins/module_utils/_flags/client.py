@@ -9,7 +9,6 @@ asked again after a broken connection; what changes something is not, because it
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from dataclasses import dataclass, field
@@ -18,10 +17,10 @@ from typing import Callable, Dict, List, Mapping, Optional, Tuple
 from urllib.parse import urlencode
 
 from .._errors import OptionError
-from .._sense.client import pieces, redacted, why
+from .._sense.client import is_web_page, pieces, redacted, trusted, why
 from .._tell.posting import retry_after
 from .._tell.text import clean
-from .model import Deadline, FlagError, Options
+from .model import ACCEPTED, Deadline, FlagError, Options
 from .names import segment, unknown
 
 try:
@@ -33,10 +32,9 @@ except ImportError as error:
 else:
     MISSING = None
 
-__all__ = ("ACCEPTED", "MAX_BYTES", "MISSING", "Answer", "Http", "refused", "segment", "token_of", "unknown")
+__all__ = ("MAX_BYTES", "MISSING", "Answer", "Http", "refused", "segment", "token_of", "unknown")
 
 MAX_BYTES = 16 * 1024 * 1024
-ACCEPTED = 202  # taken, and not done yet: a success of nothing
 _SAID = 200  # characters of a provider's own words that are shown
 _RETRIES = 2
 _READS = ("GET", "HEAD")
@@ -82,9 +80,7 @@ class Http:
         self._session = requests.Session()
         # a ~/.netrc must not add credentials, nor the environment undo validate_certs
         self._session.trust_env = False
-        environ = os.environ
-        authority = options.ca_path or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or True
-        self._session.verify = authority if options.validate_certs else False
+        self._session.verify = trusted(options.ca_path) if options.validate_certs else False
         self._session.headers.update({"Accept": "application/json", "User-Agent": "selfheal.delivery", **headers})
 
     def get(self, path: str, query: Optional[Mapping[str, str]] = None) -> Answer:
@@ -194,8 +190,7 @@ def _read(response: requests.Response, url: str, body: bytes) -> Answer:
             f"{url} redirects to {redacted(response.headers.get('Location', ''))}",
             mend="Name the address that answers itself",
         )
-    kind = response.headers.get("Content-Type", "").lower()
-    is_html = "html" in kind or body[:256].lstrip()[:9].lower().startswith((b"<!doctype", b"<html"))
+    is_html = is_web_page(response.headers.get("Content-Type", ""), body)
     data: object = None
     if body and not is_html:
         try:

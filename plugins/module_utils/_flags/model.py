@@ -25,6 +25,8 @@ NOT_EFFECTIVE = "not_effective"  # the call succeeded, and clients are still ser
 UNVERIFIED = "unverified"  # nobody could be asked what clients are served, or nobody was to be asked
 ENDS = (EFFECTIVE, PENDING, NOT_EFFECTIVE, UNVERIFIED)
 
+ACCEPTED = 202  # of HTTP: taken by who says nothing of when it will be done, which is a success of nothing
+
 Value = object  # JSON: a truth value, a number, a text, or an object
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from .._act.kube.connection import CONNECTION
 from .._act.wishes import CONTROLLER, Spec
 from .._errors import OptionError, nearest
+from .._sense.options import is_http
 from .._tell.text import clean
 from .model import OFF, ON, STATES, Options, Value, Where, Wish
 from .providers import TYPES
@@ -252,13 +253,9 @@ def _check_url(value: object, name: str) -> None:
     """OptionError for a URL that is not one of http or https, or has credentials in it; it is not repeated."""
     if not value:
         return
-    try:
-        parts = urlsplit(str(value))
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        valid = False
-    if not valid:
+    if not is_http(str(value)):
         raise OptionError(f"{name} is not an http or https URL", mend="Write it like https://flags.example.org")
+    parts = urlsplit(str(value))
     if parts.username is not None or parts.password is not None:
         raise OptionError(f"{name} has credentials in it", mend="Give them as token or token_file")
     if parts.query or parts.fragment:

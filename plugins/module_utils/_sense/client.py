@@ -55,7 +55,7 @@ class Page:
 
     @property
     def is_html(self) -> bool:
-        return "html" in self.content_type or self.body[:256].lstrip()[:9].lower().startswith((b"<!doctype", b"<html"))
+        return is_web_page(self.content_type, self.body)
 
 
 class Client:
@@ -77,7 +77,7 @@ class Client:
         # the environment is read here, once for each server: requests would do so for each question, let
         # REQUESTS_CA_BUNDLE override verify=False, and send what a ~/.netrc says where we name no credentials
         self._session.trust_env = False
-        self._session.verify = _verify(access)
+        self._session.verify = trusted(access.ca_path) if access.validate_certs else False
         self._proxies: Dict[str, Dict[str, str]] = {}
         self._session.headers.update(access.headers)
         self._session.auth = _auth(access)
@@ -149,6 +149,11 @@ class Client:
         return self._proxies[server]
 
 
+def is_web_page(content_type: str, body: bytes) -> bool:
+    """Did a person's page answer, such as a login, where a program was asked?"""
+    return "html" in content_type.lower() or body[:256].lstrip()[:9].lower().startswith((b"<!doctype", b"<html"))
+
+
 def pieces(response: requests.Response) -> Iterator[bytes]:
     """The body as it comes in. `iter_content` waits for whole chunks: one byte a second would outlast any timeout."""
     read1 = getattr(response.raw, "read1", None)
@@ -193,11 +198,13 @@ def redacted(url: str) -> str:
     return f"{parts.scheme}://{host}{port}{parts.path}" if parts.scheme else parts.path
 
 
-def _verify(access: Access) -> Union[bool, str]:
-    if not access.validate_certs:
-        return False
+def trusted(ca_path: Optional[str] = None) -> Union[bool, str]:
+    """Whose certificates are believed, as requests takes it: `ca_path`, else what the environment says, else the usual.
+
+    For sessions with `trust_env` off: with it on, the environment would also undo that nobody is to be believed.
+    """
     environ = os.environ
-    return access.ca_path or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or True
+    return ca_path or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or True
 
 
 class _Bearer:

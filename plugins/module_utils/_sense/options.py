@@ -147,14 +147,18 @@ def _urls(given: Mapping[str, object]) -> Tuple[str, ...]:
     return tuple(check_url(url) for url in urls)
 
 
-def check_url(url: str) -> str:
-    """The URL; raises OptionError when it is not one of http or https, without repeating it: it may hold a secret."""
+def is_http(url: str) -> bool:
+    """Is it an http or https URL with a host, and with a port that there can be, if it has one?"""
     try:
         parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
-        valid = False
-    if not valid:
+        return False
+
+
+def check_url(url: str) -> str:
+    """The URL; raises OptionError when it is not one of http or https, without repeating it: it may hold a secret."""
+    if not is_http(url):
         raise OptionError(
             "a url of the source is not an http or https URL", mend="Write it like http://host:8001/metrics"
         )

@@ -9,6 +9,7 @@ from typing import Mapping, Optional, Protocol, Sequence
 from urllib.parse import urlsplit
 
 from .._errors import OptionError
+from .._sense.options import is_http
 from .message import Message
 
 Config = Mapping[str, object]
@@ -59,14 +60,10 @@ def flag(config: Config, name: str, otherwise: bool) -> bool:
 
 def check_url(url: str, *, confidential: bool) -> None:
     """OptionError when `url` is none, or would carry a secret in the clear to another machine."""
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        valid = False
-    if not valid or any(letter.isspace() or not letter.isprintable() for letter in url):
+    if not is_http(url) or any(letter.isspace() or not letter.isprintable() for letter in url):
         # not repeated: it may hold a secret
         raise OptionError("its url is not an http or https URL", mend="Write it like https://host/path")
+    parts = urlsplit(url)
     if confidential and parts.scheme == "http" and parts.hostname not in NEAR:
         raise OptionError("its url would carry a secret unencrypted", mend="Use https")
 

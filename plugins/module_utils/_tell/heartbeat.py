@@ -68,8 +68,6 @@ def reach(method: str, url: str, body: bytes, headers: Mapping[str, str], timeou
     """One request that only has to arrive; TellError says why it did not, and of the URL only the host."""
     if MISSING is not None:
         raise TellError("The Python library requests is missing on the controller", mend="Install requests")
-    environ = os.environ
-    verify = environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or True
     try:
         with requests.Session() as session:
             session.trust_env = False  # a ~/.netrc must not add credentials
@@ -79,7 +77,7 @@ def reach(method: str, url: str, body: bytes, headers: Mapping[str, str], timeou
                 data=body or None,
                 headers={"User-Agent": "selfheal.delivery", **headers},
                 timeout=timeout,
-                verify=verify,
+                verify=client.trusted(),
                 proxies=dict(get_environ_proxies(url)),
                 allow_redirects=False,
                 stream=True,

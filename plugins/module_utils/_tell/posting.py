@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Dict, Mapping, Union
 
-from .._sense.client import why
+from .._sense.client import is_web_page, trusted, why
 from .channel import Config, Sent, authority, flag, host_of
 from .text import clean
 
@@ -67,9 +66,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], config: Config, time
 
 
 def _verify(config: Config) -> Union[bool, str]:
-    environ = os.environ
-    trusted = authority(config) or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or True
-    return trusted if flag(config, "validate_certs", True) else False
+    return trusted(authority(config)) if flag(config, "validate_certs", True) else False
 
 
 def _answer(response: requests.Response, deadline: float) -> Answer:
@@ -78,11 +75,10 @@ def _answer(response: requests.Response, deadline: float) -> Answer:
         body += chunk
         if len(body) >= _MOST or time.monotonic() > deadline:
             break
-    kind = response.headers.get("Content-Type", "").lower()
     return Answer(
         response.status_code,
         bytes(body[:_MOST]).decode("utf-8", "replace"),
-        "html" in kind or bytes(body[:256]).lstrip()[:9].lower().startswith((b"<!doctype", b"<html")),
+        is_web_page(response.headers.get("Content-Type", ""), bytes(body)),
         retry_after(response.headers, time.time()),
         host_of(response.headers.get("Location", "")) if response.is_redirect else "",
     )

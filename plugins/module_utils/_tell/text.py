@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from typing import Iterable, List
-from urllib.parse import urlsplit
 
 from .._guard.chain import MASK
+from .._sense.options import is_http
 
 # controls, directions and joiners, halves of a character, private use, and every kind of line break
 _UNFIT = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
@@ -85,10 +85,5 @@ def address(url: object, limit: int, secrets: Iterable[str] = ()) -> str:
     if len(text) > limit:
         return ""
     text = masked(text, secrets)
-    try:
-        parts = urlsplit(text)
-        shown = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        return ""
     unfit = any(unicodedata.category(letter) in _UNFIT or letter in " <>\"'|\\`" for letter in text)
-    return "" if unfit or not shown else text
+    return text if is_http(text) and not unfit else ""
