@@ -35,9 +35,9 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.rollouts 
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.spec import parse_policy
 from ansible_collections.selfheal.delivery.plugins.module_utils._respond import ways
 from ansible_collections.selfheal.delivery.plugins.module_utils._respond.switch import Switch, flag_of, switch_of
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._ask_guard import DECIDING
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._part import done_by
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
-    LEASE_TTL,
     SERVICE,
     ControllerAction,
     Facts,
@@ -79,22 +79,15 @@ class ActionModule(ControllerAction):
     SPEC = {
         **SERVICE,
         **LEDGER,
+        **DECIDING,
         "group": {"type": "str", "required": True},
         "state": {"type": "str", "choices": [OFF, ON], "default": OFF},
         "policy": {"type": "dict", "required": True},
         "flags": {"type": "dict", "default": {}},
         "flag": {"type": "str", "default": ""},
-        "guard": {"type": "dict", "default": {}},
-        "trigger": {"type": "raw", "default": {}},
         "answer": {"type": "dict", "default": {}},
-        "reason": {"type": "str", "default": ""},
         "response": {"type": "list", "elements": "str", "default": []},
         "catalogue": {"type": "path"},
-        "confirm_window": {"type": "float", "default": 120.0},
-        "approved": {"type": "str", "default": ""},
-        "services": {"type": "int", "default": 0},
-        "alarming": {"type": "int", "default": 0},
-        "lease_ttl": {"type": "float", "default": LEASE_TTL},
     }
 
     def act(self, options: Facts, task_vars: Facts) -> Facts:

@@ -21,14 +21,9 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes impo
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision import ERROR_CODE, PERSON
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.rollouts import CLOSE, UNDO
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._ask_guard import DECIDING
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._part import done_by
-from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
-    LEASE_TTL,
-    SERVICE,
-    ControllerAction,
-    Facts,
-    plain,
-)
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import SERVICE, ControllerAction, Facts, plain
 
 # what is next: what has to be done before the guard can be asked, or what its answer is
 SETTLE, CODE, NOTHING, BACK, REFUSED = "settle", "code", "nothing", "back", "denied"
@@ -43,24 +38,17 @@ class ActionModule(ControllerAction):
     SPEC = {
         **SERVICE,
         **LEDGER,
+        **DECIDING,
         "group": {"type": "str", "required": True},
         "states": {"type": "dict", "required": True},
         "policy": {"type": "dict", "required": True},
-        "guard": {"type": "dict", "default": {}},
-        "trigger": {"type": "raw", "default": {}},
         "release": {"type": "str", "default": ""},
-        "reason": {"type": "str", "default": ""},
         "batches": {"type": "list", "elements": "raw", "default": ["100%"]},
         "forget": {"type": "list", "elements": "str", "default": []},
         "confirm": {"type": "bool", "default": True},
-        "confirm_window": {"type": "float", "default": 120.0},
         "code": {"type": "dict", "default": {}},
         "after": {"type": "str", "default": ""},
-        "approved": {"type": "str", "default": ""},
-        "services": {"type": "int", "default": 0},
-        "alarming": {"type": "int", "default": 0},
         "settled": {"type": "bool", "default": False},
-        "lease_ttl": {"type": "float", "default": LEASE_TTL},
     }
 
     def act(self, options: Facts, task_vars: Facts) -> Facts:

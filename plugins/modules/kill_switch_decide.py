@@ -25,21 +25,12 @@ extends_documentation_fragment:
   - action_common_attributes.actiongroups
   - action_common_attributes.flow
   - selfheal.delivery.attributes.play
+  - selfheal.delivery.deciding
   - selfheal.delivery.fleet
   - selfheal.delivery.ledger
 attributes:
   action_group:
     membership: [selfheal.delivery.all]
-  bypass_host_loop:
-    support: full
-  check_mode:
-    support: full
-    details:
-      - Everything is asked and checked, and nothing is recorded.
-  idempotent:
-    support: partial
-    details:
-      - Each answer of the guard is recorded, and a trigger is acted on once.
 options:
   state:
     description:
@@ -59,23 +50,11 @@ options:
     description: The flag. By default the error code's, or the policy's.
     type: str
     default: ""
-  guard:
-    description: The guard's policy, as O(selfheal.delivery.guard#module:guard) takes it.
-    type: dict
-    default: {}
-  trigger:
-    description: Why we look, as O(selfheal.delivery.guard#module:trigger) takes it. By default a person.
-    type: raw
-    default: {}
   answer:
     description:
       - What the alert's own source said, as RV(selfheal.delivery.respond_plan#module:answer). Empty when nobody asked.
     type: dict
     default: {}
-  reason:
-    description: Why, in one sentence. A person has to give one; for another trigger it is its name.
-    type: str
-    default: ""
   response:
     description:
       - The ways back in the order to try, of C(rollback), C(flag_off), C(restart) and C(page). What follows C(flag_off)
@@ -86,26 +65,6 @@ options:
   catalogue:
     description: The file with the catalogue of error codes. A trigger of kind V(error_code) needs it.
     type: path
-  confirm_window:
-    description: How many seconds back a source that remembers is asked.
-    type: float
-    default: 120.0
-  approved:
-    description: The id of a recommendation that a person has approved, to act on it.
-    type: str
-    default: ""
-  services:
-    description: How many services there are.
-    type: int
-    default: 0
-  alarming:
-    description: How many services alarm at this moment, by a source that was asked.
-    type: int
-    default: 0
-  lease_ttl:
-    description: How many seconds the lease on the service outlives the last sign of this controller.
-    type: float
-    default: 60.0
 seealso:
   - module: selfheal.delivery.feature_flag
   - module: selfheal.delivery.guard

@@ -25,39 +25,20 @@ extends_documentation_fragment:
   - action_common_attributes.actiongroups
   - action_common_attributes.flow
   - selfheal.delivery.attributes.play
+  - selfheal.delivery.deciding
   - selfheal.delivery.fleet
   - selfheal.delivery.fleet.plan
   - selfheal.delivery.ledger
 attributes:
   action_group:
     membership: [selfheal.delivery.all]
-  check_mode:
-    support: full
-    details:
-      - Everything is asked and checked, and nothing is recorded.
-  idempotent:
-    support: partial
-    details:
-      - Each answer of the guard is recorded, and a trigger is acted on once.
 options:
   policy:
     description: The service's policy, as it stands in C(delivery_services), with its gates.
     type: dict
     required: true
-  guard:
-    description: The guard's policy, as O(selfheal.delivery.guard#module:guard) takes it.
-    type: dict
-    default: {}
-  trigger:
-    description: Why we look, as O(selfheal.delivery.guard#module:trigger) takes it. By default a person.
-    type: raw
-    default: {}
   release:
     description: The release to leave, as O(selfheal.delivery.rollback_plan#module:release).
-    type: str
-    default: ""
-  reason:
-    description: Why, in one sentence. A person has to give one; for another trigger it is its name.
     type: str
     default: ""
   batches:
@@ -69,10 +50,6 @@ options:
     description: Ask the gates first. Only a person may switch it off; other triggers are asked about in any case.
     type: bool
     default: true
-  confirm_window:
-    description: How many seconds back a source that remembers is asked.
-    type: float
-    default: 120.0
   code:
     description:
       - What was found out about the error code that O(trigger) names. C(blamed) says whether it may be held against the
@@ -84,26 +61,10 @@ options:
     description: The id of another action on the same trigger that did not help, as in M(selfheal.delivery.guard).
     type: str
     default: ""
-  approved:
-    description: The id of a recommendation that a person has approved, to act on it.
-    type: str
-    default: ""
-  services:
-    description: How many services there are.
-    type: int
-    default: 0
-  alarming:
-    description: How many services alarm at this moment, by a source that was asked.
-    type: int
-    default: 0
   settled:
     description: What an earlier run left unfinished has been settled as far as it can be.
     type: bool
     default: false
-  lease_ttl:
-    description: How many seconds the lease on the service outlives the last sign of this controller.
-    type: float
-    default: 60.0
 seealso:
   - module: selfheal.delivery.rollback_plan
   - module: selfheal.delivery.guard

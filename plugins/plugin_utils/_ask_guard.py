@@ -80,6 +80,17 @@ OPTIONS: Spec = {
     "lease_ttl": {"type": "float", "default": LEASE_TTL},
     "on_denied": {"type": "str", "choices": ["fail", "continue"], "default": "fail"},
 }
+# of each task that finds out all that an action depends on, and asks the guard; documented by the fragment deciding
+DECIDING: Spec = {
+    "guard": {"type": "dict", "default": {}},
+    "trigger": {"type": "raw", "default": {}},
+    "reason": {"type": "str", "default": ""},
+    "confirm_window": {"type": "float", "default": 120.0},
+    "approved": {"type": "str", "default": ""},
+    "services": {"type": "int", "default": 0},
+    "alarming": {"type": "int", "default": 0},
+    "lease_ttl": {"type": "float", "default": LEASE_TTL},
+}
 
 
 def acquired(options: Facts, who: str, *, checking: bool) -> Facts:
