@@ -20,7 +20,6 @@ from __future__ import annotations
 import json
 import operator
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -31,6 +30,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 sys.path[:0] = [str(ROOT / ".tree"), str(ROOT / "tests/tools")]
 
+from timed_play import timed_tasks  # noqa: E402
 from unleash import ENVIRONMENT, PROJECT, Unleash, unleash  # noqa: E402
 
 RUNS = int(os.environ.get("BENCH_RUNS", "24"))
@@ -38,6 +38,7 @@ TARGET = ROOT / "build/bench/flags.json"
 OPERATORS = {"<=": operator.le, ">=": operator.ge}
 PING, TASK, BARE, SETTLE = "ping", "feature_flag", "bare calls", "settle"
 KINDS = ("unleash", "json")
+FIGURES = ("seconds", "status", "call_took", "effective_after")  # of results: the first of bare calls, the rest of ours
 
 Task = Dict[str, Any]
 Log = List[Dict[str, Any]]
@@ -80,35 +81,6 @@ def tasks(server: Unleash, folder: Path) -> List[Task]:
     return listed
 
 
-def play(folder: Path, listed: Sequence[Task]) -> Log:
-    """Run the tasks; what the callback plugin noted of each."""
-    log, book, config = folder / "tasks.json", folder / "book.json", folder / "ansible.cfg"
-    config.write_text("", encoding="utf-8")  # none of the user's
-    book.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": listed}]), encoding="utf-8")
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "SELFHEAL_"))}
-    environment = {
-        **kept,
-        "ANSIBLE_CONFIG": str(config),
-        "ANSIBLE_HOME": str(folder / "home"),
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".tree"),
-        "ANSIBLE_ACTION_PLUGINS": str(HERE / "action_plugins"),
-        "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback_plugins"),
-        "ANSIBLE_CALLBACKS_ENABLED": "flag_log",
-        "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
-        "ANSIBLE_LOCAL_TEMP": str(folder / "local"),
-        "FLAG_LOG": str(log),
-    }
-    playbook = str(Path(sys.executable).with_name("ansible-playbook"))
-    command = [playbook, "-i", "localhost,", "-c", "local", str(book)]
-    done = subprocess.run(
-        command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(done.stdout[-3000:] + done.stderr[-3000:])
-    noted: Log = json.loads(log.read_text(encoding="utf-8"))
-    return noted
-
-
 def measure() -> Log:
     with tempfile.TemporaryDirectory() as name, unleash() as server:
         folder = Path(name)
@@ -118,7 +90,7 @@ def measure() -> Log:
         for flag in prepared("unleash"):
             server.create(flag, project=PROJECT)
             server.switch(flag, "on")
-        noted = play(folder, tasks(server, folder))
+        noted = timed_tasks(folder, tasks(server, folder), *FIGURES, action_plugins=HERE / "action_plugins")
         left = [flag for flag, value in json.loads((folder / "flags.json").read_text()).items() if value is not False]
         if left or any(one["status"] != "effective" for one in noted if one["name"].endswith(TASK)):
             raise SystemExit(f"not everything was turned off: {left}")

@@ -21,7 +21,6 @@ from __future__ import annotations
 import json
 import operator
 import os
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +35,7 @@ sys.path[:0] = [str(ROOT / ".tree"), str(ROOT / "tests/tools")]
 
 from kube_api import KubeApi  # noqa: E402
 from rollback_scene import GOOD, NAME, Observer, audited, image_of, prepare  # noqa: E402
+from timed_play import timed_tasks  # noqa: E402
 
 RUNS = int(os.environ.get("BENCH_RUNS", "20"))
 OPERATORS = {"<=": operator.le, ">=": operator.ge}
@@ -64,7 +64,7 @@ class Measured:
 def tasks_of(what: str, namespace: str, options: Mapping[str, Any]) -> List[Task]:
     """The tasks that make one change; `options` are those that both collections take."""
     about = {**options, "namespace": namespace, "name": NAME}
-    ours = {**about, "service": namespace, "ledger": {"path": "{{ ledger }}"}}
+    ours = {**about, "service": namespace, "ledger": {"path": "{{ playbook_dir }}/ledger.sqlite"}}
     back = "selfheal.delivery.kubernetes_rollback"
     theirs = {"kubernetes.core.k8s_rollback": {**about, "api_version": "apps/v1", "kind": "Deployment"}}
     waits = {"selfheal.delivery.kubernetes_rollout": {**ours, "state": "deployed", "release": GOOD}}
@@ -87,38 +87,6 @@ def tasks(places: Mapping[str, Sequence[str]], options: Mapping[str, Any]) -> Li
             listed += [*tasks_of(what, places[what][number], options), SETTLE]
         listed.append({"name": PING, "ansible.builtin.ping": {}})
     return listed
-
-
-def play(folder: Path, listed: Sequence[Task]) -> List[Dict[str, Any]]:
-    """Run the tasks; what the callback plugin noted of each."""
-    log, book, config = folder / "tasks.json", folder / "book.json", folder / "ansible.cfg"
-    config.write_text("", encoding="utf-8")  # none of the user's
-    variables = {"ledger": str(folder / "ledger.sqlite")}
-    book.write_text(
-        json.dumps([{"hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": listed}]),
-        encoding="utf-8",
-    )
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "K8S_AUTH_"))}
-    environment = {
-        **kept,
-        "ANSIBLE_CONFIG": str(config),
-        "ANSIBLE_HOME": str(folder / "home"),
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".tree"),
-        "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback_plugins"),
-        "ANSIBLE_CALLBACKS_ENABLED": "task_log",
-        "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
-        "ANSIBLE_LOCAL_TEMP": str(folder / "local"),
-        "TASK_LOG": str(log),
-    }
-    playbook = str(Path(sys.executable).with_name("ansible-playbook"))
-    command = [playbook, "-i", "localhost,", "-c", "local", str(book)]
-    done = subprocess.run(
-        command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(done.stdout[-3000:] + done.stderr[-3000:])
-    noted: List[Dict[str, Any]] = json.loads(log.read_text(encoding="utf-8"))
-    return noted
 
 
 def measured(noted: Sequence[Mapping[str, Any]], asked: Sequence[float], seen: Mapping[str, float]) -> Measured:
@@ -146,7 +114,8 @@ def run(folder: Path) -> Dict[str, List[Measured]]:
             places = {what: [future.result() for future in made] for what, made in futures.items()}
         observer = Observer(cluster)
         observer.start()
-        noted = play(folder, tasks(places, {"kubeconfig": str(cluster.kubeconfig)}))
+        listed = tasks(places, {"kubeconfig": str(cluster.kubeconfig)})
+        noted = timed_tasks(folder, listed, "changed", "recorded", "requests")
         check(cluster, places, noted)
         asked = cluster.asked()
     done = {}

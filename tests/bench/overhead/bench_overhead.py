@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import operator
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,14 +16,18 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple, Union
-
-from ansible_collections.selfheal.delivery.plugins.module_utils._sense.collect import collect
-from ansible_collections.selfheal.delivery.plugins.module_utils._sense.model import Query, Target
-from ansible_collections.selfheal.delivery.plugins.module_utils._sense.options import parse_source
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
+sys.path[:0] = [str(ROOT / ".tree"), str(ROOT / "tests/tools")]
+
+from timed_play import timed_tasks  # noqa: E402
+
+from ansible_collections.selfheal.delivery.plugins.module_utils._sense.collect import collect  # noqa: E402
+from ansible_collections.selfheal.delivery.plugins.module_utils._sense.model import Query, Target  # noqa: E402
+from ansible_collections.selfheal.delivery.plugins.module_utils._sense.options import parse_source  # noqa: E402
+
 PAIRS = 24
 ROUNDS = 15
 QUERIES = 100
@@ -46,8 +49,8 @@ def serving(kind: str) -> Iterator[str]:
         process.communicate()
 
 
-def play(url: str) -> str:
-    """A play of interleaved pairs; JSON is YAML."""
+def pairs(url: str) -> List[Dict[str, Any]]:
+    """Tasks that are interleaved."""
     gate = {
         "name": "errors",
         "bad": 'http_requests_total{code=~"5.."}',
@@ -63,35 +66,13 @@ def play(url: str) -> str:
         {"name": "ping", "ansible.builtin.ping": {}},
         {"name": "metric_gate", "selfheal.delivery.metric_gate": asked},
     ]
-    return json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": pair * PAIRS}])
-
-
-def task_times(url: str) -> List[Tuple[str, float]]:
-    with tempfile.TemporaryDirectory() as folder:
-        book, times = Path(folder, "pairs.yml"), Path(folder, "times.json")
-        book.write_text(play(url), encoding="utf-8")
-        environment = {
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".tree"),
-            "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback_plugins"),
-            "ANSIBLE_CALLBACKS_ENABLED": "task_times",
-            "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
-            "ANSIBLE_LOCAL_TEMP": folder,
-            "TASK_TIMES": str(times),
-        }
-        playbook = Path(sys.executable).with_name("ansible-playbook")
-        command: List[Union[str, Path]] = [playbook, "-i", "localhost,", "-c", "local", book]
-        done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(done.stdout + done.stderr)
-        return [(name, float(took)) for name, took in json.loads(times.read_text(encoding="utf-8"))]
+    return pair * PAIRS
 
 
 def gate_beside_ping() -> Tuple[List[Row], List[Bar]]:
-    with serving("place") as url:
-        times = task_times(url)
-    pings = [took for name, took in times if name == "ping"]
-    gates = [took for name, took in times if name == "metric_gate"]
+    with serving("place") as url, tempfile.TemporaryDirectory() as folder:
+        noted = timed_tasks(Path(folder), pairs(url))
+    pings, gates = ([float(one["took"]) for one in noted if one["name"] == name] for name in ("ping", "metric_gate"))
     # the first pair pays for what Ansible itself loads only once
     ratios = [gate / ping for ping, gate in zip(pings[1:], gates[1:], strict=True)]
     rows = [row("ping task", pings[1:]), row("metric_gate task, one scrape", gates[1:])]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: selfheal.delivery contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes when each task began and when its result was there, with that result's figures, to the file TASK_LOG names."""
+"""Writes when each task began and how long its result took, with figures of that result, for `timed_play.py`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ name: task_log
 type: aggregate
 short_description: When each task began and ended
 description:
-  - Writes name, beginning and end (epoch seconds) of each task, and RV(changed), RV(recorded) and RV(requests) of its
-    result, in order, to the file that E(TASK_LOG) names.
+  - Writes of each task its name, its beginning and end (epoch seconds), the seconds in between by a clock that nobody
+    sets, and those keys of its result that E(TASK_LOG_KEYS) lists with commas, in order, to the file that E(TASK_LOG)
+    names.
 """
 
 
@@ -28,16 +29,17 @@ class CallbackModule(CallbackBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self._began = 0.0
+        self._keys = [key for key in os.environ["TASK_LOG_KEYS"].split(",") if key]
+        self._began, self._timer = 0.0, 0.0
         self._done: List[Dict[str, Any]] = []
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
-        self._began = time.time()
+        self._began, self._timer = time.time(), time.perf_counter()
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        times = {"name": result.task.get_name(), "began": self._began, "ended": time.time()}
-        figures = {key: result.result.get(key) for key in ("changed", "recorded", "requests")}
-        self._done.append({**times, **figures})
+        took, ended = time.perf_counter() - self._timer, time.time()
+        times = {"name": result.task.get_name(), "began": self._began, "ended": ended, "took": took}
+        self._done.append({**times, **{key: result.result.get(key) for key in self._keys}})
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         with open(os.environ["TASK_LOG"], "w", encoding="utf-8") as file:
