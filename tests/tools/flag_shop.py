@@ -10,34 +10,20 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 import threading
 import time
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Iterator, Mapping, Sequence, Tuple
 
-from ansible_run import Run
-from kube_shop import BAKE
 from prometheus_client import CollectorRegistry, Counter, start_http_server
+from service_site import ServiceSite
 from traffic import prometheus
-
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Rollout
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.open import open_ledger
 
 FLAG, LABEL = "new-search", "flag_variant"
 USERS = 1000
 EVERY = 0.1  # seconds
-GATE = {
-    "name": "errors",
-    "bad": 'http_requests_total{code=~"5.."}',
-    "total": "http_requests_total",
-    "max": 0.02,
-    "floor": 0.01,
-    "min_requests": 100,
-}
 
 
 def home_made(flags: Path) -> Callable[[int], bool]:
@@ -80,71 +66,16 @@ class FlaggedShop:
             self._requests.labels("on" if served[user] else "off", "500" if failed else "200").inc()
 
 
-class FlagSite:
-    """The inventory of one place that is a flag, its ledger, and the playbooks run on it."""
+class FlagSite(ServiceSite):
+    """A service whose one place is a flag; what users are served is measured by the Prometheus at `url`."""
 
     def __init__(self, folder: Path, env: Mapping[str, str], url: str, options: Mapping[str, Any]) -> None:
-        self.folder, self.env, self.ledger = folder, dict(env), folder / "ledger.sqlite"
-        self.options: Dict[str, Any] = {"flag": FLAG, "deadline": 10, **options}
-        self.policy: Dict[str, Any] = {
+        policy = {
             "backend": "flag",
-            "backend_options": self.options,
+            "backend_options": {"flag": FLAG, "deadline": 10, **options},
             "source": {"type": "prometheus", "url": url, "window": 10},
-            "preset": "fast",
-            "bake": BAKE,
-            "gates": [GATE],
         }
-        self.write()
-
-    def write(self, **policy: Any) -> None:
-        """The inventory, with these keys of the policy changed."""
-        inventory = {
-            "all": {
-                "vars": {
-                    "ansible_connection": "local",
-                    "ansible_python_interpreter": sys.executable,
-                    "delivery_environment": "test",
-                    "delivery_ledger": {"path": str(self.ledger)},
-                    "delivery_services": {"search": {**self.policy, **policy}},
-                },
-                "children": {"search": {"hosts": {"new-search": {}}}},
-            }
-        }
-        (self.folder / "hosts.json").write_text(json.dumps(inventory, indent=1))
-
-    def play(self, playbook: str, **variables: object) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            self._command(playbook, variables),
-            cwd=self.folder,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-
-    def begin(self, playbook: str, **variables: object) -> Run:
-        """The same, read as it goes."""
-        return Run(self._command(playbook, variables), self.env, cwd=self.folder)
-
-    def _command(self, playbook: str, variables: Mapping[str, object]) -> List[str]:
-        given = json.dumps({"delivery_service": "search", **variables})
-        return ["ansible-playbook", f"selfheal.delivery.{playbook}", "-i", "hosts.json", "-e", given]
-
-    def rollouts(self) -> Sequence[Rollout]:
-        """The newest first."""
-        ledger = open_ledger({"path": str(self.ledger)}, create=False)
-        try:
-            assert ledger.verify() is None
-            found: Sequence[Rollout] = ledger.last_rollouts("", 10)
-        finally:
-            ledger.close()
-        return found
-
-    def last(self) -> Rollout:
-        return self.rollouts()[0]
+        super().__init__(folder, env, "search", policy, {"new-search": {}})
 
 
 @contextmanager

@@ -48,7 +48,6 @@ def test_a_deployment_goes_back_to_known_good_when_its_alert_fires(tmp_path: Pat
         asked = {"type": "prometheus", "url": url}
         shop = KubeShop(
             tmp_path / "shop",
-            cluster,
             ansible_env,
             policy,
             {"eu": {"delivery_notify": people, "delivery_alerts": asked}},

@@ -40,7 +40,7 @@ def test_a_deployment_is_restarted_once_for_an_error_code_that_asks_for_it(
         }
         asked = {"type": "alertmanager", "url": alerts.url}
         told = {"delivery_alerts": asked, "delivery_error_codes": str(tmp_path / "codes.yml")}
-        shop = KubeShop(tmp_path / "shop", cluster, ansible_env, policy, {"eu": told})
+        shop = KubeShop(tmp_path / "shop", ansible_env, policy, {"eu": told})
         for state in ("deployed", "promoted"):
             change({**shop.options, "state": state, "release": "1.0.0", "keep": 5}, dry=False)
         before = {pod["metadata"]["uid"] for pod in cluster.pods(namespace)}

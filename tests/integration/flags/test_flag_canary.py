@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Tuple
 import pytest
 from flag_shop import FLAG, FlaggedShop, FlagSite, flagged, home_made
 from flag_vendors import Asked, Reply, Vendor, insist, serving
-from kube_shop import BAKE
+from service_site import BAKE
 from unleash import ENVIRONMENT, Unleash
 
 FLAGS = {FLAG: {"enabled": False, "percentage": 0}, "other": True}

@@ -48,7 +48,7 @@ def test_a_bad_release_is_aborted_with_the_stable_pods_untouched_and_a_good_one_
     with traffic(argo, namespace, "shop", {"2.0.0": 0.05}, rps=900) as url:
         source = {"type": "prometheus", "url": url, "window": 10}
         policy = {"backend": "argo_rollout", "backend_options": options, "source": source}
-        shop = KubeShop(tmp_path / "shop", argo, ansible_env, policy)
+        shop = KubeShop(tmp_path / "shop", ansible_env, policy)
         for state in ("deployed", "promoted"):
             argo_options.change({**options, "state": state, "release": "1.0.0", "keep": 5, "timeout": 60.0}, dry=False)
         before = uids(argo.pods(namespace))

@@ -10,7 +10,8 @@ from typing import Any, Dict, Iterator, List
 
 import pytest
 from cluster import Cluster, deployment, service
-from kube_shop import BAKE, KubeShop, images, uids
+from kube_shop import KubeShop, images, uids
+from service_site import BAKE
 from traffic import traffic
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._act.kube.options import change
@@ -36,7 +37,7 @@ def shop(cluster: Cluster, namespace: str, tmp_path: Path, ansible_env: Dict[str
     cluster.apply([deployment("shop", "shop:1.0.0", 9), service("shop")], namespace)
     cluster.wait_available(namespace, "shop")
     with traffic(cluster, namespace, "shop", RATES, rps=900) as url:
-        yield KubeShop(tmp_path / "shop", cluster, ansible_env, policy_of(cluster, namespace, url))
+        yield KubeShop(tmp_path / "shop", ansible_env, policy_of(cluster, namespace, url))
 
 
 def test_a_bad_release_is_gone_with_the_stable_pods_untouched_and_a_good_one_is_promoted(
@@ -71,7 +72,7 @@ def test_a_canary_whose_controller_was_killed_is_removed_by_reconcile(
     for state in ("deployed", "promoted"):
         change({**shop.options, "state": state, "release": "1.0.0", "keep": 5}, dry=False)
     before = uids(cluster.pods(namespace))
-    shop.write({**shop.policy, "bake": {**BAKE, "min_bake": 50}})
+    shop.write(bake={**BAKE, "min_bake": 50})
     run = shop.begin("canary", canary_release="2.0.1", canary_lease_ttl=4)
     run.until("bake 1/2")
     assert len(cluster.pods(namespace)) > len(before)
@@ -86,7 +87,7 @@ def test_a_promoted_release_that_is_bad_goes_back_unless_it_says_that_it_must_no
     for release in ("1.0.0", "2.0.0"):
         for state in ("deployed", "promoted"):
             change({**shop.options, "state": state, "release": release, "keep": 5}, dry=False)
-    shop.write({**shop.policy, "guard": {"mode": "act", "alerts": ["ShopErrors"]}})
+    shop.write(guard={"mode": "act", "alerts": ["ShopErrors"]})
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments/shop"
     alert = {"kind": "alert", "name": "ShopErrors"}
 
@@ -124,7 +125,7 @@ def test_a_route_gives_the_canary_its_exact_share_and_is_as_it_was_afterwards(
     with traffic(gateway, namespace, "shop", RATES, rps=900, route="shop") as url:
         policy = policy_of(gateway, namespace, url)
         policy["backend_options"].update(strategy="canary", route={"name": "shop"})
-        shop = KubeShop(tmp_path / "shop", gateway, ansible_env, policy)
+        shop = KubeShop(tmp_path / "shop", ansible_env, policy)
         change({**shop.options, "state": "deployed", "release": "1.0.0"}, dry=False)
         change({**shop.options, "state": "promoted", "release": "1.0.0", "keep": 5}, dry=False)
         before = uids(gateway.pods(namespace))

@@ -13,7 +13,8 @@ from cluster import Cluster, deployment, service
 from git_site import ALONE, Site
 from go_tool import go_tool
 from helm_shop import Shop
-from kube_shop import BAKE, KubeShop, images
+from kube_shop import KubeShop, images
+from service_site import BAKE
 from traffic import traffic
 
 RATES = {"2.0.0": 0.1}
@@ -43,7 +44,7 @@ def test_a_helm_release_that_fails_goes_back_to_the_known_good_revision(
         # the pods that were replaced are in the window for some time
         bake = {**BAKE, "verify_for": 8}
         policy = {"backend_options": options, "source": measured(url, namespace), "bake": bake}
-        shop = KubeShop(tmp_path / "shop", cluster, ansible_env, policy, {"eu": {"ansible_host": namespace}})
+        shop = KubeShop(tmp_path / "shop", ansible_env, policy, {"eu": {"ansible_host": namespace}})
         bad = shop.play("canary", canary_release="2.0.0", delivery_backend="helm")
         assert bad.returncode != 0
         outcome = shop.last().outcome
@@ -91,7 +92,7 @@ def test_a_gitops_branch_goes_back_to_the_known_good_commit_and_on_to_a_mended_o
         bake = {**BAKE, "warm_up": 5, "verify_for": 8}
         policy = {"backend": "git", "backend_options": options, "source": measured(url, namespace), "bake": bake}
         hosts = {"eu": {"ansible_host": namespace}}
-        shop = KubeShop(tmp_path / "shop", cluster, {**ansible_env, **ALONE}, policy, hosts)
+        shop = KubeShop(tmp_path / "shop", {**ansible_env, **ALONE}, policy, hosts)
         for version in ("2.0.0", "2.0.1"):
             site.pull()
             site.image(version, push=False)
