@@ -64,22 +64,28 @@ def _plain(value: object, where: _Where) -> object:
 
 def _members(value: Mapping[Any, object], where: _Where) -> Dict[str, object]:
     plain: Dict[str, object] = dict(value)  # most of it is plain already
-    for key, member in value.items():
-        if not isinstance(key, str):
-            raise OptionError(f"The ledger cannot keep {_named(where)}: its key {key!r} is not a string")
-        if isinstance(member, str):
-            if member and _is_secret(key):
-                plain[key] = MASK
-            elif "://" in member:
-                plain[key] = _USERINFO.sub(MASK, member)
-        elif member is not None and not isinstance(member, int):
+    for key, member in plain.items():
+        kind = type(member)
+        if kind is str:
+            if "://" in member:  # type: ignore[operator]
+                plain[key] = _plain(member, where)
+        elif kind not in _SIMPLE:
             plain[key] = _plain(member, (where, key))
+    for special in _special(tuple(plain)):
+        if not isinstance(special, str):
+            raise OptionError(f"The ledger cannot keep {_named(where)}: its key {special!r} is not a string")
+        if isinstance(plain[special], str) and plain[special]:
+            plain[special] = MASK
     return plain
 
 
-@lru_cache(maxsize=4096)
-def _is_secret(key: str) -> bool:
-    return _SECRET.search(key) is not None
+_SIMPLE = frozenset({int, bool, type(None)})
+
+
+@lru_cache(maxsize=1024)
+def _special(keys: Tuple[object, ...]) -> Tuple[object, ...]:
+    """Those that are no strings, or look like a secret's. The same keys come together again and again."""
+    return tuple(key for key in keys if not isinstance(key, str) or _SECRET.search(key))
 
 
 def _named(where: _Where) -> str:

@@ -239,8 +239,10 @@ def _triggered(memory: Memory, entry: Entry) -> Memory:
     name = _text(entry, "condition")
     if not name or entry.body.get("kind") not in LASTING:
         return memory
-    level = _number(entry, "level")
-    after = _signal(memory.condition(name), _text(entry, "id"), _active(entry), level, entry.at)
+    before, level = memory.condition(name), _number(entry, "level")
+    after = _signal(before, _text(entry, "id"), _active(entry), level, entry.at)
+    if after == before and shortened(name) in memory.conditions:
+        return memory
     return altered(memory, conditions=_with_condition(memory.conditions, name, after))
 
 
