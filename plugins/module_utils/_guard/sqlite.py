@@ -15,9 +15,10 @@ import sqlite3
 import stat
 import tempfile
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
-from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from types import TracebackType
+from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Type
 from urllib.parse import quote
 
 from .._errors import OptionError, StoreError
@@ -26,9 +27,12 @@ from .model import UNFINISHED, Command, Entry, Lease, Rollout
 from .store import Rows, T
 
 MEMORY = ":memory:"
-VERSION = 2
+VERSION = 3
 # pages (4 MiB) of the log before it is begun anew: a commit that makes the file longer waits longer for the disk
 _CHECKPOINT = 1000
+# entries that are listed by service together, when there are so many of them: an index would write a page or two more
+# at each decision, and a page costs more than the decision itself
+_BLOCK = 128
 _BUSY = 0.002  # seconds that SQLite waits by itself for a lock
 _PAUSE = 0.004  # and the longest that we do before we ask it again
 _IS_UNFINISHED = f"state IN {UNFINISHED!r}"
@@ -54,7 +58,8 @@ CREATE INDEX command_rollout ON command (rollout);
 CREATE TABLE entry (
     seq INTEGER PRIMARY KEY, at REAL NOT NULL, service TEXT NOT NULL, kind TEXT NOT NULL, actor TEXT NOT NULL,
     body TEXT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL);
-CREATE INDEX entry_service ON entry (service);
+
+CREATE TABLE listed (service TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (service, seq)) WITHOUT ROWID;
 
 CREATE TABLE seen (
     service TEXT NOT NULL, trigger TEXT NOT NULL, what TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (service, trigger))
@@ -69,6 +74,11 @@ _ROLLOUT = (
 )
 _COMMAND = "SELECT seq, service, command, said_by, reason, at, taken, rollout FROM command"
 _ENTRY = "SELECT seq, at, service, kind, actor, body, prev, hash FROM entry"
+_LISTED = (
+    "SELECT seq FROM (SELECT seq FROM listed WHERE service = :service AND seq > :after ORDER BY seq {order}"
+    " LIMIT :limit)"
+)
+_NOT_LISTED = "SELECT seq FROM entry WHERE seq > :through AND service = :service"
 # in its place, and not as a new row: it is rewritten at every decision
 _PUT_NOTE = "INSERT INTO note (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 
@@ -221,14 +231,26 @@ class _Rows:
             + (entry.prev, entry.hash),
         )
         self._newest = entry.seq, entry.hash
+        if entry.seq % _BLOCK == 0:
+            self._db.execute(
+                "INSERT OR IGNORE INTO listed SELECT service, seq FROM entry WHERE seq > ? AND seq <= ?",
+                (entry.seq - _BLOCK, entry.seq),
+            )
 
     def entries(self, service: str, after: int, limit: int) -> Sequence[Entry]:
-        where = f"WHERE {_of(service)} seq > :after ORDER BY seq LIMIT :limit"
-        return self._entries(where, {"service": service, "after": after, "limit": limit})
+        return self._entries_of(service, after, limit, "ASC")
 
     def last_entries(self, service: str, limit: int) -> Sequence[Entry]:
-        where = f"WHERE {_of(service)} 1 ORDER BY seq DESC LIMIT :limit"
-        return self._entries(where, {"service": service, "limit": limit})
+        return self._entries_of(service, 0, limit, "DESC")
+
+    def _entries_of(self, service: str, after: int, limit: int, order: str) -> List[Entry]:
+        where, through = "WHERE seq > :after", 0
+        if service:
+            newest = self.newest()[0]
+            through = newest - newest % _BLOCK
+            where += f" AND seq IN ({_LISTED.format(order=order)} UNION ALL {_NOT_LISTED})"
+        values = {"service": service, "after": after, "limit": limit, "through": through}
+        return self._entries(f"{where} ORDER BY seq {order} LIMIT :limit", values)
 
     def all_entries(self) -> Iterable[Entry]:
         return self._entries("ORDER BY seq", {})
@@ -271,7 +293,8 @@ class _Rows:
 
     def cut(self, seq: int, rollouts: Sequence[str], seen_before: float) -> None:
         self.forget()
-        self._db.execute("DELETE FROM entry WHERE seq <= ?", (seq,))
+        for table in ("entry", "listed"):
+            self._db.execute(f"DELETE FROM {table} WHERE seq <= ?", (seq,))
         for name in rollouts:
             self._db.execute("DELETE FROM command WHERE rollout = ?", (name,))
             self._db.execute("DELETE FROM rollout WHERE id = ?", (name,))
@@ -310,6 +333,31 @@ class _Rows:
         )
 
 
+class _Told:
+    """Whatever fails inside becomes a StoreError that says which file, what happened and what to do."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._pid = os.getpid()
+
+    def __enter__(self) -> None:
+        if os.getpid() != self._pid:
+            raise StoreError(f"The ledger {self._path} was opened before a fork", mend="Open it anew in each process")
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        if isinstance(error, (sqlite3.Error, OSError)):
+            text = str(error)
+            details = {"path": self._path, "error": text}
+            for mark, what, mend in _FAILURES:
+                if mark in text:
+                    raise StoreError(f"The ledger {self._path} {what}", mend=mend, details=details) from error
+            raise StoreError(f"The ledger {self._path} failed: {text}", details=details) from error
+        if isinstance(error, UnicodeEncodeError):
+            raise OptionError("The ledger cannot keep a text that is not valid Unicode") from error
+
+
 class SqliteStore:
     """The `Store` in the file `path`, which is created with its folder unless `create` is off.
 
@@ -327,7 +375,7 @@ class SqliteStore:
         allow_memory: bool = False,
     ) -> None:
         self.path = path
-        self._pid = os.getpid()
+        self._told = _Told(path)
         self._patience = busy_timeout
         if path == MEMORY and allow_memory:
             self._db = sqlite3.connect(MEMORY, isolation_level=None)
@@ -340,7 +388,7 @@ class SqliteStore:
             raise OptionError(f"The ledger's path {path!r} is not absolute", mend="Set it to the full path of a file")
         if not allow_network:
             files.refuse_network(path)
-        with self._told():
+        with self._told:
             if create and not os.path.exists(path):
                 _create(path)
             # whoever closes the file as the last one keeps others out for a moment
@@ -374,7 +422,7 @@ class SqliteStore:
             )
 
     def write(self, work: Callable[[Rows], T]) -> T:
-        with self._told():
+        with self._told:
             self._patiently(lambda: self._db.execute("BEGIN IMMEDIATE"))
             return self._ended(work)
 
@@ -383,7 +431,7 @@ class SqliteStore:
             self._db.execute("BEGIN")
             return self._ended(work)
 
-        with self._told():
+        with self._told:
             return self._patiently(whole)
 
     def _patiently(self, attempt: Callable[[], T]) -> T:
@@ -401,7 +449,7 @@ class SqliteStore:
             time.sleep(random.uniform(0, _PAUSE))
 
     def close(self) -> None:
-        with self._told():
+        with self._told:
             self._db.close()
 
     def _ended(self, work: Callable[[Rows], T]) -> T:
@@ -416,25 +464,6 @@ class SqliteStore:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Whatever fails inside becomes a StoreError that says which file, what happened and what to do."""
-        if os.getpid() != self._pid:
-            raise StoreError(f"The ledger {self.path} was opened before a fork", mend="Open it anew in each process")
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            text = str(error)
-            for mark, what, mend in _FAILURES:
-                if mark in text:
-                    raise StoreError(f"The ledger {self.path} {what}", mend=mend, details=self._fact(text)) from error
-            raise StoreError(f"The ledger {self.path} failed: {text}", details=self._fact(text)) from error
-        except UnicodeEncodeError as error:
-            raise OptionError("The ledger cannot keep a text that is not valid Unicode") from error
-
-    def _fact(self, text: str) -> Mapping[str, object]:
-        return {"path": self.path, "error": text}
 
 
 def _connect(path: str) -> sqlite3.Connection:

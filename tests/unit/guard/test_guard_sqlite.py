@@ -105,6 +105,29 @@ def test_what_it_knows_is_what_the_file_says(ledger: SqliteLedger, path: Path) -
                 assert fresh._store.read(told) == after
 
 
+def test_a_services_entries_are_found_whether_they_are_listed_yet_or_not(ledger: SqliteLedger, path: Path) -> None:
+    dice, services = random.Random(7), [f"s{number}" for number in range(5)]
+    for number in range(2 * 128 + 50):
+        ledger.append(dice.choice(services), "note", "ada", {"number": number}, float(number))
+
+    def compared() -> None:
+        every = list(ledger.all_entries())
+        for service in (*services, "another"):
+            mine = [entry for entry in every if entry.service == service]
+            for limit in (1, 7, 1000):
+                assert ledger.last_entries(service, limit) == mine[::-1][:limit]
+                for after in (0, 100, 127, 128, 200, 256, 257, 290, 400):
+                    later = [entry for entry in mine if entry.seq > after]
+                    assert ledger.entries(service, after, limit) == later[:limit]
+
+    compared()
+    assert ledger.prune(140.0, ledger.head(), "ada", 500.0) is not None
+    assert next(iter(ledger.all_entries())).seq > 128
+    compared()
+    with closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("SELECT min(seq), max(seq), count(*) FROM listed").fetchone() == (141, 256, 116)
+
+
 def test_a_file_that_may_only_be_read_can_be_read(ledger: SqliteLedger, path: Path) -> None:
     ledger._store._db.execute("PRAGMA query_only = ON")
     with pytest.raises(StoreError, match=rf"The ledger {path} is read-only\. Give the user who runs this the right"):
@@ -139,7 +162,7 @@ def folder(path: Path) -> None:
 def newer(path: Path) -> None:
     SqliteLedger(str(path)).close()
     with sqlite3.connect(path) as raw:
-        raw.execute("UPDATE layout SET version = 3")
+        raw.execute("UPDATE layout SET version = 4")
     raw.close()
 
 
@@ -178,8 +201,8 @@ def file_as_folder(path: Path) -> None:
         (text, "is not a ledger, or is corrupt. Check the path"),
         (empty, "is an SQLite file but not a ledger. Check the path: another program's file is left alone"),
         (folder, "cannot be opened for writing. Check that this user may write"),
-        (newer, "has layout version 3, and this release knows version 2. Use the release of this collection that"),
-        (unversioned, "has layout version none, and this release knows version 2"),
+        (newer, "has layout version 4, and this release knows version 3. Use the release of this collection that"),
+        (unversioned, "has layout version none, and this release knows version 3"),
         (not_wal, "is in delete mode, not in WAL"),
         (everybodys, "can be written by everybody on this machine, so nothing in it can be believed. Look at who"),
         (dangling, "cannot be opened"),
