@@ -46,9 +46,11 @@ Remembered = Union[Memory, Fleet]
 Known = Dict[str, Tuple[Note, Remembered]]
 
 _MEMORY = "memory:"  # + service, or nothing for the fleet's
-_COUNTERS = "counters:"  # + service: how often what happened, and what people have to know
-_OWED = "owed"  # among them: of each its id, what it is, and since when, oldest first, until somebody told it
+_TALLY = "tally"  # there, beside what is remembered of a service, and not in the chain: how often what happened
+_OWED = "owed"  # and what people have to know: its id, what it is, and since when, oldest first, until somebody told it
 _OWED_KEPT = 8
+_SEEN = "seen"  # and what was decided on the newest triggers, until there are so many
+_SEEN_KEPT = 8
 _CLOCKS = "clocks"
 _RETAINED = "retained"  # where the newest retention entry is
 EVIDENCE_KEPT = 32_768  # of a trigger's evidence: characters of its JSON; of a longer one only the beginning
@@ -67,12 +69,13 @@ class Pen:
         self._newest: Optional[Tuple[int, str]] = None
         self._memories: Dict[str, Memory] = {}
         self._fleet: Optional[Fleet] = None
-        self._counters: Dict[str, Dict[str, Any]] = {}
+        self._tallies: Dict[str, Dict[str, Any]] = {}
+        self._touched: Dict[str, None] = {}  # services of which something is to be kept, in their order
         self._changed: Dict[str, Note] = {}
 
     def expect(self, service: str, trigger: str = "") -> None:
         """Said first, by what goes on to read and write all that is kept of a service."""
-        self.rows.expect(service, trigger, (_MEMORY + service, _COUNTERS + service, _MEMORY, _CLOCKS))
+        self.rows.expect(service, trigger, (_MEMORY + service, _MEMORY, _CLOCKS))
 
     def write(self, service: str, kind: str, actor: str, body: Note, now: float) -> Entry:
         seq, prev = self._newest or self.rows.newest()
@@ -89,15 +92,14 @@ class Pen:
         if entry.service:
             before = self.memory(entry.service)
             after = self._memories[entry.service] = fold(before, entry)
-            if after is not before and after != before:
-                self._learn(_MEMORY + entry.service, after)
+            if after is not before:
+                self._touched[entry.service] = None
         before_all = self.fleet()
-        self._fleet = fold_fleet(before_all, entry)
-        if self._fleet is not before_all and self._fleet != before_all:
-            self._learn(_MEMORY, self._fleet)
+        after_all = self._fleet = fold_fleet(before_all, entry)
+        if after_all is not before_all:
+            self._learn(_MEMORY, after_all, after_all.as_dict())
 
-    def _learn(self, key: str, what: Remembered) -> None:
-        note = what.as_dict()
+    def _learn(self, key: str, what: Remembered, note: Note) -> None:
         self._changed[key] = note
         self._known[key] = note, what
 
@@ -116,7 +118,7 @@ class Pen:
         known, what = self._known.get(key, (None, None))
         if known is note and isinstance(what, kind):
             return what
-        read = kind.of(note)
+        read = kind.of(_remembered(note))
         self._known[key] = note, read
         return read
 
@@ -134,17 +136,36 @@ class Pen:
         others = [one for one in _owed(counters) if one[0] != ident]
         counters[_OWED] = [*others, [ident, what, now]][-_OWED_KEPT:]
 
+    def seen(self, service: str, trigger: str) -> Optional[str]:
+        """What `mark_seen` kept last for this trigger of the service."""
+        known = self._tallies.get(service) or _tally(self.rows.note(_MEMORY + service))
+        return _recent(known).get(trigger) or self.rows.seen(service, trigger)
+
+    def mark_seen(self, service: str, trigger: str, what: str, now: float) -> None:
+        """Kept in what is written anyway, and from there in a place of its own, a few at a time."""
+        counters = self._counters_of(service)
+        recent = {**_recent(counters), trigger: what}
+        if len(recent) > _SEEN_KEPT:
+            for name, told in recent.items():
+                self.rows.mark_seen(service, name, told, now)
+            recent = {}
+        counters[_SEEN] = recent
+
     def _counters_of(self, service: str) -> Dict[str, Any]:
         """The service's counters, to be changed: they are written at the end."""
-        if service not in self._counters:
-            key = _COUNTERS + service
-            self._counters[service] = self._changed[key] = dict(self.rows.note(key))
-        return self._counters[service]
+        if service not in self._tallies:
+            self._tallies[service] = dict(_tally(self.rows.note(_MEMORY + service)))
+            self._touched[service] = None
+        return self._tallies[service]
 
     def keep(self, key: str, value: Note) -> None:
         self._changed[key] = value
 
     def done(self) -> None:
+        for service in self._touched:
+            key, memory = _MEMORY + service, self.memory(service)
+            tally = self._tallies.get(service) or _tally(self.rows.note(key))
+            self._learn(key, memory, {**memory.as_dict(), _TALLY: tally} if tally else memory.as_dict())
         for key, value in self._changed.items():
             self.rows.put_note(key, value)
 
@@ -345,10 +366,11 @@ class Book:
 
     def counters(self) -> Mapping[str, Mapping[str, float]]:
         def work(rows: Rows) -> Mapping[str, Mapping[str, float]]:
-            found = rows.notes(_COUNTERS)
+            found = {key[len(_MEMORY) :]: _tally(note) for key, note in rows.notes(_MEMORY).items()}
             return {
-                key[len(_COUNTERS) :]: {name: float(n) for name, n in note.items() if isinstance(n, (int, float))}
-                for key, note in found.items()
+                service: {name: float(n) for name, n in counted.items() if isinstance(n, (int, float))}
+                for service, counted in found.items()
+                if counted
             }
 
         return self._store.read(work)
@@ -358,19 +380,20 @@ class Book:
     def owed(self) -> Mapping[str, Mapping[str, Any]]:
         def work(rows: Rows) -> Mapping[str, Mapping[str, Any]]:
             return {
-                str(ident): {"what": what, "service": key[len(_COUNTERS) :], "at": at}
-                for key, note in rows.notes(_COUNTERS).items()
-                for ident, what, at in _owed(note)
+                str(ident): {"what": what, "service": key[len(_MEMORY) :], "at": at}
+                for key, note in rows.notes(_MEMORY).items()
+                for ident, what, at in _owed(_tally(note))
             }
 
         return self._store.read(work)
 
     def told(self, idents: Container[str]) -> None:
         def work(pen: Pen) -> None:
-            for key, note in pen.rows.notes(_COUNTERS).items():
-                left = [one for one in _owed(note) if one[0] not in idents]
-                if len(left) < len(_owed(note)):
-                    pen.keep(key, {**note, _OWED: left})
+            for key, note in pen.rows.notes(_MEMORY).items():
+                owed = _owed(_tally(note))
+                left = [one for one in owed if one[0] not in idents]
+                if len(left) < len(owed):
+                    pen.keep(key, {**note, _TALLY: {**_tally(note), _OWED: left}})
 
         self._write(work)
 
@@ -380,7 +403,7 @@ class Book:
         return self._store.read(lambda rows: rows.note(key))
 
     def change_note(self, key: str, change: Callable[[Note], Note]) -> Note:
-        rules.own_note(key, (_MEMORY, _COUNTERS, _CLOCKS, _RETAINED))
+        rules.own_note(key, (_MEMORY, _CLOCKS, _RETAINED))
 
         def work(pen: Pen) -> Note:
             changed = chain.decode(chain.canonical(change(pen.rows.note(key))))
@@ -416,13 +439,13 @@ class Book:
         def work(rows: Rows) -> Optional[str]:
             try:
                 entries, rollouts = list(rows.all_entries()), list(rows.all_rollouts())
-                remembered = rows.notes(_MEMORY)
+                remembered = {key[len(_MEMORY) :]: _remembered(note) for key, note in rows.notes(_MEMORY).items()}
             except StoreError as error:
                 return error.message
             return (
                 chain.first_break(entries, kept)
                 or chain.first_lie(entries, rollouts)
-                or retention.first_forgery(entries, {key[len(_MEMORY) :]: note for key, note in remembered.items()})
+                or retention.first_forgery(entries, remembered)
             )
 
         return self._store.read(work)
@@ -464,9 +487,24 @@ class Book:
         return self._store.write(whole)
 
 
+def _remembered(note: Note) -> Note:
+    """What the chain says of a service, without what is counted beside it."""
+    return {key: value for key, value in note.items() if key != _TALLY}
+
+
+def _tally(note: Note) -> Note:
+    tally = note.get(_TALLY)
+    return tally if isinstance(tally, dict) else {}
+
+
 def _owed(counters: Note) -> Sequence[Sequence[object]]:
     owed = counters.get(_OWED)
     return owed if isinstance(owed, list) else ()
+
+
+def _recent(counters: Note) -> Mapping[str, str]:
+    recent = counters.get(_SEEN)
+    return recent if isinstance(recent, dict) else {}
 
 
 def _first(rollouts: Sequence[Rollout]) -> Optional[Rollout]:
@@ -544,7 +582,7 @@ def _view(pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Op
         fleet=pen.fleet(),
         lease=lease if lease is not None and rules.in_force(lease, now) else None,
         unfinished=_first(rows.unfinished(request.service)),
-        seen=rows.seen(request.service, key),
+        seen=pen.seen(request.service, key),
         watchdog_at=float(seen) if isinstance(seen, (int, float)) else None,
         drift=_drift(pen, policy, now, clock),
         escalates=bool(request.after) and _escalates(pen.rows, request, now),
@@ -610,7 +648,7 @@ def _decided(
         # of a trigger that is known, the evidence of this time belongs to the decision
         evidence = {} if told else {"evidence": trigger.evidence}
         pen.write(request.service, DECISION, request.actor, {**_recorded(request, decision), **evidence}, now)
-        pen.rows.mark_seen(request.service, _seen_key(request), seen, now)
+        pen.mark_seen(request.service, _seen_key(request), seen, now)
         if decision.page:
             pen.owe(decision.id, "decision", request.service, now)
     return decision, repeated

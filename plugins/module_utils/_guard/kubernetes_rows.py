@@ -335,6 +335,7 @@ class HeadRows:
     # --- triggers and small documents
 
     def seen(self, service: str, trigger: str) -> Optional[str]:
+        _refuse_broken({"service": service, "trigger": trigger})  # before anything is made of what could not be kept
         row = self._table("seen").get((service, trigger))
         if row is not None:
             return str(row["what"])

@@ -7,8 +7,9 @@ one another and nothing that one has read changes under it. Writes are kept back
 or with COMMIT: a transaction costs one round trip to begin, in which all that is expected to be asked is asked, one for
 each other read, and one to end. Most decisions take two.
 
-When the answer to COMMIT is lost, nobody may guess what became of it. Each transaction leaves its number in the row of
-the store that made it, and a new connection looks it up, once the lock says that the old one has ended.
+When the answer to COMMIT is lost, nobody may guess what became of it. Each transaction leaves a trace: the entry that
+it adds, whose hash no other has, or else its number in the row of the store that made it. A new connection looks for
+it, once the lock says that the old one has ended.
 """
 
 from __future__ import annotations
@@ -144,42 +145,49 @@ class PostgresqlStore:
             result = work(rows)
             if rows.changed:
                 rows.begin()  # before COMMIT can go out: it may be another version's layout
-                self._number += 1
-                if self._number == 1:
-                    rows.put("writer", "DELETE FROM writer WHERE at < now() - interval '1 day'")
-                rows.put(
-                    "writer",
-                    "INSERT INTO writer VALUES ($1, $2, now())"
-                    " ON CONFLICT (id) DO UPDATE SET number = EXCLUDED.number, at = EXCLUDED.at",
-                    *(self._writer, self._number),
-                )
                 self._commit(wire, rows)
             elif rows.begun:
                 wire.ask([("ROLLBACK", ())])
         return result
 
     def _commit(self, wire: Wire, rows: PostgresqlRows) -> None:
+        trace = self._trace(rows)
         try:
             tag = wire.ask([*rows.taken(), ("COMMIT", ())])[-1].tag
         except Failure as failure:
             if not failure.lost:
                 raise
-            if not self._settled(failure):
+            if not self._settled(failure, trace):
                 raise Failure(failure.text, lost=True) from failure  # nothing was kept, and the server answers
             return
         if tag != "COMMIT":
             raise StoreError(f"{self.where}: the transaction had failed and was not kept ({tag})")
 
-    def _settled(self, failure: Failure) -> bool:
-        """Whether the newest transaction of this store was kept, asked over a new connection."""
+    def _trace(self, rows: PostgresqlRows) -> Statement:
+        """What finds out afterwards whether this transaction was kept: the entry that it adds, or a row of its own."""
+        if rows.added is not None:
+            seq, own = rows.added
+            return "SELECT count(*) FROM entry WHERE seq = $1 AND hash = $2", (encoded(seq), encoded(own))
+        self._number += 1
+        if self._number == 1:
+            rows.put("writer", "DELETE FROM writer WHERE at < now() - interval '1 day'")
+        rows.put(
+            "writer",
+            "INSERT INTO writer VALUES ($1, $2, now())"
+            " ON CONFLICT (id) DO UPDATE SET number = EXCLUDED.number, at = EXCLUDED.at",
+            *(self._writer, self._number),
+        )
+        values = encoded(self._writer), encoded(self._number)
+        return "SELECT count(*) FROM writer WHERE id = $1 AND number = $2", values
+
+    def _settled(self, failure: Failure, trace: Statement) -> bool:
+        """Whether the transaction that leaves this `trace` was kept, asked over a new connection."""
         deadline = time.monotonic() + _SETTLE_WITHIN
         while True:
             try:
                 wire = self._connected()
                 with rolled_back(wire):
-                    values = encoded(self._writer), encoded(self._number)
-                    kept = ("SELECT count(*) FROM writer WHERE id = $1 AND number = $2", values)
-                    answers = wire.ask([("BEGIN", ()), self._lock, kept, ("ROLLBACK", ())])
+                    answers = wire.ask([("BEGIN", ()), self._lock, trace, ("ROLLBACK", ())])
                 return answers[2].rows[0][0] == "1"
             except Failure as error:
                 if time.monotonic() > deadline or not postgresql_failures.may_come_back(error):

@@ -143,6 +143,7 @@ class PostgresqlRows:
         self._later: List[Tuple[str, Union[Insert, Statement]]] = []
         self._newest: Optional[Tuple[int, str]] = None
         self._ahead = 0.0  # of the server's clock before our monotonic one
+        self.added: Optional[Tuple[int, str]] = None  # seq and hash of the newest entry that the transaction adds
         self.changed = False
 
     @property
@@ -339,7 +340,7 @@ class PostgresqlRows:
             *(entry.seq, entry.at, entry.service, entry.kind, entry.actor, body or chain.written(entry.body)),
             *(entry.prev, entry.hash),
         )
-        self._newest = (entry.seq, entry.hash)
+        self._newest = self.added = (entry.seq, entry.hash)
 
     def entries(self, service: str, after: int, limit: int) -> Sequence[Entry]:
         where, values = _of_service(service)
@@ -367,12 +368,8 @@ class PostgresqlRows:
         return rows[0][0] if rows else None
 
     def mark_seen(self, service: str, trigger: str, what: str, now: float) -> None:
-        self.put(
-            "seen",
-            "INSERT INTO seen VALUES ($1, $2, $3, $4) ON CONFLICT (service, trigger)"
-            " DO UPDATE SET what = EXCLUDED.what, at = EXCLUDED.at",
-            *(service, trigger, what, now),
-        )
+        then = "ON CONFLICT (service, trigger) DO UPDATE SET what = EXCLUDED.what, at = EXCLUDED.at"
+        self._insert("seen", "INSERT INTO seen (trigger, service, what, at)", trigger, service, what, now, then=then)
 
     def note(self, key: str) -> Mapping[str, object]:
         return self._as_notes(self._find("note", _NOTE, key)).get(key, {})

@@ -193,11 +193,12 @@ def book(shop: Shop) -> ContextManager[Any]:
 def overdue(shop: Shop) -> None:
     """Two minutes pass for what has to be told."""
     with book(shop) as ledger:
-        key = f"counters:{SERVICE}"
+        key = f"memory:{SERVICE}"
 
         def earlier(rows: Any) -> None:
             note = rows.note(key)
-            rows.put_note(key, {**note, "owed": [[ident, what, at - 121] for ident, what, at in note["owed"]]})
+            owed = [[ident, what, at - 121] for ident, what, at in note["tally"]["owed"]]
+            rows.put_note(key, {**note, "tally": {**note["tally"], "owed": owed}})
 
         ledger._store.write(earlier)
 

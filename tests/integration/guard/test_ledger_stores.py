@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import Callable, Dict, Iterator, List
 
 import guard_load as load
@@ -348,6 +349,29 @@ def test_a_no_is_recorded_and_the_same_again_is_only_counted(ledger: Ledger) -> 
     assert ledger.verify() is None
 
 
+def test_a_trigger_is_known_however_many_came_after_it(serve: Serving) -> None:
+    kept = serve()
+    ledger = kept.open()
+    names = [f"t{number}" for number in range(1, 22)]
+    first = decided(ledger, load.request(names[0], SHOP, NOW), NOW)
+    assert first.lease is not None
+    ledger.set_state(first.lease, names[0], "done", {"ok": True}, "run", NOW + 1)
+    ledger.release(first.lease, NOW + 2)
+    for name in names[1:]:
+        assert not decided(ledger, load.request(name, SHOP, NOW + 3), NOW + 3).repeated
+    with closing(kept.open()) as other:
+        for book in (ledger, other):
+            for name in names[1:]:
+                grant = decided(book, load.request(name, SHOP, NOW + 3), NOW + 4)
+                assert (grant.decision.reason, grant.repeated) == (say.COOLDOWN, True), name
+            assert decided(book, load.request(names[0], SHOP, NOW), NOW + 4).decision.reason == say.DUPLICATE
+            elsewhere = load.request(names[5], "production/other", NOW + 4)
+            assert book.check(elsewhere, allows(), now=NOW + 4, record=False).allowed
+    assert kinds(ledger).count("decision") == len(names)
+    assert ledger.verify() is None
+    ledger.close()
+
+
 def test_a_decision_that_fails_in_the_middle_leaves_nothing(ledger: Ledger) -> None:
     clock = Clock("boot", 10.0)
     request = load.request("t1", SHOP, NOW)
@@ -444,7 +468,7 @@ def test_notes_are_changed_in_one_transaction_and_the_ledgers_own_are_not(ledger
     with pytest.raises(ValueError):
         ledger.change_note("outbox", broken)
     assert ledger.note("outbox") == {"password": "***"}
-    for key in ("", "memory:", f"memory:{SHOP}", f"counters:{SHOP}", "clocks"):
+    for key in ("", "memory:", f"memory:{SHOP}", "clocks"):
         with pytest.raises(OptionError, match="written by the ledger itself"):
             ledger.change_note(key, lambda note: {})
     assert kinds(ledger) == []
