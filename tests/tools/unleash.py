@@ -8,6 +8,7 @@ import secrets
 import shutil
 import tempfile
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping
 
@@ -117,3 +118,21 @@ def unleash() -> Iterator[Unleash]:
                 server.stop()
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def sdk(server: Unleash, folder: Path) -> Iterator[Any]:
+    """Unleash's own SDK, which fetches the definitions every second and keeps them in `folder`: an UnleashClient."""
+    client = import_module("UnleashClient").UnleashClient(  # not every environment of the matrix has it
+        url=f"{server.url}/api",
+        app_name="shop",
+        custom_headers={"Authorization": server.client},
+        refresh_interval=1,
+        disable_metrics=True,
+        cache_directory=str(folder),
+    )
+    client.initialize_client()
+    try:
+        yield client
+    finally:
+        client.destroy()

@@ -14,7 +14,7 @@ import pytest
 from flag_shop import FLAG, FlaggedShop, FlagSite, flagged, home_made
 from flag_vendors import Asked, Reply, Vendor, insist, serving
 from service_site import BAKE
-from unleash import ENVIRONMENT, Unleash
+from unleash import ENVIRONMENT, Unleash, sdk
 
 FLAGS = {FLAG: {"enabled": False, "percentage": 0}, "other": True}
 FLAGD = {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "off"}
@@ -131,7 +131,11 @@ def test_a_flag_of_unleash_is_off_again_or_on_for_all(begin: Begin, tmp_path: Pa
         "environment": ENVIRONMENT,
         "provider": {"type": "unleash", "url": server.url, **tokens},
     }
-    with sdk(server, tmp_path, flag) as served, begin(served, options, rps=400, rate=0.2) as (shop, site):
+
+    def served(user: int) -> bool:
+        return bool(client.is_enabled(flag, {"userId": str(user)}))
+
+    with sdk(server, tmp_path) as client, begin(served, options, rps=400, rate=0.2) as (shop, site):
         # the SDK asks every second, and nothing is judged until all may have asked
         site.write(bake={**BAKE, "warm_up": 2})
         bad = site.play("canary", canary_release="on", canary_traffic_steps=[10])
@@ -182,26 +186,6 @@ def openfeature(flags: Path) -> Iterator[Callable[[int], bool]]:
         yield lambda user: bool(client.get_boolean_value(FLAG, False, EvaluationContext(f"user-{user}")))
     finally:
         provider.shutdown()
-
-
-@contextmanager
-def sdk(server: Unleash, folder: Path, flag: str) -> Iterator[Callable[[int], bool]]:
-    """What a user is served by Unleash's own SDK, which fetches the definitions every second."""
-    from UnleashClient import UnleashClient  # not every environment of the matrix has it
-
-    client = UnleashClient(
-        url=f"{server.url}/api",
-        app_name="search",
-        custom_headers={"Authorization": server.client},
-        refresh_interval=1,
-        disable_metrics=True,
-        cache_directory=str(folder),
-    )
-    client.initialize_client()
-    try:
-        yield lambda user: bool(client.is_enabled(flag, {"userId": str(user)}))
-    finally:
-        client.destroy()
 
 
 def waited(met: Callable[[], bool], seconds: float = 15) -> None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator
+from typing import Any, Callable, Dict
 
 import pytest
 from guard_play import results
-from unleash import ENVIRONMENT, Unleash
+from unleash import ENVIRONMENT, Unleash, sdk
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import DeliveryError
 from ansible_collections.selfheal.delivery.plugins.module_utils._flags.change import change
@@ -63,26 +63,6 @@ def refusal(server: Unleash, flag: str, state: str = "off", **options: Any) -> s
 def settings(server: Unleash, flag: str) -> Dict[str, Any]:
     found: Dict[str, Any] = server.ask("GET", f"projects/default/features/{flag}/environments/{ENVIRONMENT}")
     return found
-
-
-@contextmanager
-def sdk(server: Unleash, folder: Path) -> Iterator[Any]:
-    """Unleash's own SDK, which fetches the definitions every second."""
-    from UnleashClient import UnleashClient  # not every environment of the matrix has it
-
-    client = UnleashClient(
-        url=f"{server.url}/api",
-        app_name="shop",
-        custom_headers={"Authorization": server.client},
-        refresh_interval=1,
-        disable_metrics=True,
-        cache_directory=str(folder),
-    )
-    client.initialize_client()
-    try:
-        yield client
-    finally:
-        client.destroy()
 
 
 def waited(met: Callable[[], bool], seconds: float = 10) -> float:
