@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import select
 import signal
 import time
 from contextlib import contextmanager
@@ -85,7 +87,7 @@ class Rulebook:
             return False
 
     def kill(self) -> None:
-        """`kill -9`; the playbooks that it runs are left to themselves."""
+        """`kill -9`; the playbooks that it runs are left to themselves, see `end_left`."""
         if self.child is not None:
             self.child.kill()
 
@@ -98,6 +100,21 @@ class Rulebook:
         while self.child.process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         self.child.kill()
+
+    def end_left(self) -> int:
+        """End what a kill has left, playbooks and what they run, and wait for it; how many processes that were.
+
+        Without a terminal a playbook may never end. Those of this rulebook have its folder as their HOME, and nobody
+        else has. Services that a playbook has started have it as well, and are ended too.
+        """
+        self.stop()
+        ended, found = 0, True
+        while found:  # one may have started another meanwhile
+            found = False
+            for process in Path("/proc").glob("[0-9]*"):
+                if _killed(int(process.name), f"HOME={self.folder}".encode()):
+                    ended, found = ended + 1, True
+        return ended
 
     @property
     def log(self) -> str:
@@ -169,6 +186,34 @@ def rulebook(*given: Any, **more: Any) -> Iterator[Rulebook]:
     """One that runs until the end of the block; the arguments are those of `Rulebook`."""
     with running(Rulebook(*given, **more)) as book:
         yield book
+
+
+@contextmanager
+def killable(*given: Any, **more: Any) -> Iterator[Rulebook]:
+    """One that a test begins and kills as it likes; nothing of it is left at the end of the block."""
+    book = Rulebook(*given, **more)
+    try:
+        yield book
+    finally:
+        book.end_left()
+
+
+def _killed(pid: int, variable: bytes) -> bool:
+    """End the process if it was started with this `NAME=value`, and wait for it; was it so?"""
+    try:
+        handle = os.pidfd_open(pid)  # of this process, also when its id is given to another one
+    except ProcessLookupError:
+        return False
+    try:
+        if variable not in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            return False
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+        select.select([handle], [], [], STOPS_WITHIN)
+        return True
+    except (FileNotFoundError, PermissionError, ProcessLookupError):  # it has ended, or is somebody else's
+        return False
+    finally:
+        os.close(handle)
 
 
 def alert(name: str, service: str, began: float, *, status: str = "firing", **labels: str) -> Dict[str, Any]:

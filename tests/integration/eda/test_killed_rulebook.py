@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sqlite3
+import subprocess
 import threading
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Dict, List
 
 import pytest
 import requests
 from many_services import ALARM, OLD, name, services
-from rulebook import Rulebook, alert, notification
+from rulebook import Rulebook, alert, killable, notification
 
 KILLS = int(os.environ.get("SELFHEAL_KILLS", "3"))
 ALARMING = max(3, KILLS // 2)
@@ -58,27 +60,27 @@ class Sender(threading.Thread):
 def test_no_alert_is_lost_and_no_release_goes_back_twice(tmp_path: Path, ansible_env: Dict[str, str]) -> None:
     chance = random.Random(KILLS)
     live = [name(number) for number in range(ALARMING)]
-    with services(tmp_path / "services", 4 * ALARMING, live) as there:
-        book = Rulebook(tmp_path / "book", ansible_env, inventory=there.inventory, persistence=True)
+    with (
+        services(tmp_path / "services", 4 * ALARMING, live) as there,
+        killable(tmp_path / "book", ansible_env, inventory=there.inventory, persistence=True) as book,
+    ):
         sender = Sender(book, live)
-        try:
-            for number in range(KILLS):
-                if number % 2 == 0 or KILLS < 2 * ALARMING:
-                    sender.wanted.release()
-                if chance.random() < IN_START:
-                    book.begin()
-                    time.sleep(chance.uniform(0.0, 3.0))
-                else:
-                    book.start()
-                    time.sleep(chance.uniform(0.0, LONGEST))
-                book.kill()
-            for _alert in live:
+        for number in range(KILLS):
+            if number % 2 == 0 or KILLS < 2 * ALARMING:
                 sender.wanted.release()
-            book.start()
-            book.wait(lambda: len(sender.taken) == len(live), "every alert is taken", 300)
-            book.wait_idle(1200)
-        finally:
-            book.stop()
+            if chance.random() < IN_START:
+                book.begin()
+                time.sleep(chance.uniform(0.0, 3.0))
+            else:
+                book.start()
+                time.sleep(chance.uniform(0.0, LONGEST))
+            book.kill()
+        for _alert in live:
+            sender.wanted.release()
+        book.start()
+        book.wait(lambda: len(sender.taken) == len(live), "every alert is taken", 300)
+        book.wait_idle(1200)
+        book.stop()
         with closing(sqlite3.connect(book.spool / "spool.sqlite")) as spool:
             waiting = spool.execute("SELECT count(*) FROM item WHERE state = 0").fetchone()[0]
             kept = spool.execute("SELECT count(*) FROM item").fetchone()[0]
@@ -94,3 +96,18 @@ def test_no_alert_is_lost_and_no_release_goes_back_twice(tmp_path: Path, ansible
             assert verdicts.count("allowed") == 1, verdicts
             assert sum(entry.kind == "outcome" and bool(entry.body["changed"]) for entry in found) == 1, found
             assert (rollout.kind, rollout.state) == ("rollback", "done")
+
+
+def test_what_a_killed_rulebook_leaves_is_ended_and_nothing_else(tmp_path: Path, ansible_env: Dict[str, str]) -> None:
+    book = Rulebook(tmp_path / "book", ansible_env, inventory=tmp_path / "hosts")
+    with ExitStack() as stack:
+
+        def asleep(env: Dict[str, str]) -> "subprocess.Popen[bytes]":
+            process = stack.enter_context(subprocess.Popen(["sleep", "60"], env=env))
+            stack.callback(process.kill)
+            return process
+
+        left = [asleep(book.env), asleep(book.env)]
+        spared = [asleep(ansible_env), asleep({**book.env, "HOME": f"{book.folder}2"})]
+        assert book.end_left() == len(left)
+        assert [process.poll() for process in (*left, *spared)] == [-signal.SIGKILL] * 2 + [None] * 2
