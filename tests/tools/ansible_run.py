@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, List, Mapping, Sequence, Set, Tuple
+from typing import Any, Iterable, List, Mapping, Sequence, Set, Tuple
 
 PATIENCE = 120.0
 LOCALHOST = str(Path(__file__).with_name("localhost.ini"))
@@ -99,22 +99,26 @@ def kill_all(run: Run, spared: Sequence[str]) -> None:
 
     Of what else they have started, scripts named `spared` go on: what would be systemd, the service and its users.
     """
-    family: Set[int] = {run.process.pid}
     os.kill(run.process.pid, signal.SIGSTOP)
-    grown = True
-    while grown:
-        grown = False
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            pid, parent = int(stat.parent.name), _parent(stat)
-            if parent in family and pid not in family and _script(pid) not in spared:
-                family.add(pid)
-                grown = True
-    for pid in family:
+    for pid in family([run.process.pid], spared):
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
     run.process.wait(timeout=10)
+
+
+def family(pids: Iterable[int], spared: Sequence[str] = ()) -> Set[int]:
+    """These processes, and all that is below them; scripts named `spared` are not in it, nor what is below those."""
+    found, grown = set(pids), True
+    while grown:
+        grown = False
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            pid = int(stat.parent.name)
+            if _parent(stat) in found and pid not in found and script(pid) not in spared:
+                found.add(pid)
+                grown = True
+    return found
 
 
 def _parent(stat: Path) -> int:
@@ -124,7 +128,7 @@ def _parent(stat: Path) -> int:
         return 0
 
 
-def _script(pid: int) -> str:
+def script(pid: int) -> str:
     """The name of the script that a process runs."""
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")

@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence
 
 import requests
 import yaml
+from ansible_run import family, script
 from child import Child, ChildFailed, free_ports
 from go_tool import go_tool
 
@@ -102,19 +103,24 @@ class Rulebook:
         self.child.kill()
 
     def end_left(self) -> int:
-        """End what a kill has left, playbooks and what they run, and wait for it; how many processes that were.
+        """End the playbooks that it left when it was killed or stopped, and what they run; how many processes it were.
 
-        Without a terminal a playbook may never end. Those of this rulebook have its folder as their HOME, and nobody
-        else has. Services that a playbook has started have it as well, and are ended too.
+        Without a terminal they may never end. A service that one of them has started is none of its children any more,
+        and goes on.
         """
-        self.stop()
-        ended, found = 0, True
-        while found:  # one may have started another meanwhile
-            found = False
-            for process in Path("/proc").glob("[0-9]*"):
-                if _killed(int(process.name), f"HOME={self.folder}".encode()):
-                    ended, found = ended + 1, True
+        ended = 0
+        while playbooks := [int(folder.name) for folder in Path("/proc").glob("[0-9]*") if self._plays(folder)]:
+            ended += sum(_killed(pid, self._home) for pid in family(playbooks))
         return ended
+
+    def _plays(self, folder: Path) -> bool:
+        """Is the process that /proc has in `folder` a playbook of this rulebook's?"""
+        return script(int(folder.name)) == "ansible-playbook" and self._home in _variables(folder)
+
+    @property
+    def _home(self) -> bytes:
+        """The variable that all have which this rulebook has started, and nobody else."""
+        return f"HOME={self.folder}".encode()
 
     @property
     def log(self) -> str:
@@ -172,13 +178,21 @@ class Rulebook:
 
 
 @contextmanager
-def running(book: Rulebook) -> Iterator[Rulebook]:
-    """Until the end of the block."""
+def ended(book: Rulebook) -> Iterator[Rulebook]:
+    """The test begins it, and may kill it; nothing of it runs after the block."""
     try:
-        book.start()
         yield book
     finally:
         book.stop()
+        book.end_left()
+
+
+@contextmanager
+def running(book: Rulebook) -> Iterator[Rulebook]:
+    """Until the end of the block."""
+    with ended(book):
+        book.start()
+        yield book
 
 
 @contextmanager
@@ -188,16 +202,6 @@ def rulebook(*given: Any, **more: Any) -> Iterator[Rulebook]:
         yield book
 
 
-@contextmanager
-def killable(*given: Any, **more: Any) -> Iterator[Rulebook]:
-    """One that a test begins and kills as it likes; nothing of it is left at the end of the block."""
-    book = Rulebook(*given, **more)
-    try:
-        yield book
-    finally:
-        book.end_left()
-
-
 def _killed(pid: int, variable: bytes) -> bool:
     """End the process if it was started with this `NAME=value`, and wait for it; was it so?"""
     try:
@@ -205,15 +209,23 @@ def _killed(pid: int, variable: bytes) -> bool:
     except ProcessLookupError:
         return False
     try:
-        if variable not in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+        if variable not in _variables(Path(f"/proc/{pid}")):
             return False
         signal.pidfd_send_signal(handle, signal.SIGKILL)
         select.select([handle], [], [], STOPS_WITHIN)
         return True
-    except (FileNotFoundError, PermissionError, ProcessLookupError):  # it has ended, or is somebody else's
+    except ProcessLookupError:
         return False
     finally:
         os.close(handle)
+
+
+def _variables(folder: Path) -> List[bytes]:
+    """`NAME=value`, as the process began with; of one that has ended, or is another user's, none."""
+    try:
+        return (folder / "environ").read_bytes().split(b"\0")
+    except (FileNotFoundError, PermissionError, ProcessLookupError):
+        return []
 
 
 def alert(name: str, service: str, began: float, *, status: str = "firing", **labels: str) -> Dict[str, Any]:

@@ -29,7 +29,7 @@ from environment import ROOT
 from kube_place import KubePlace
 from prometheus_client import start_http_server
 from rollback_scene import Audited
-from rulebook import Rulebook
+from rulebook import Rulebook, ended
 from traffic import Exporter, prometheus
 
 ALARM, PING = "ShopErrors", "ping"
@@ -195,7 +195,7 @@ class Scene:
         stack.callback(self.manager.child.kill)
         inventory.write_text(json.dumps(self._inventory()))
         book.write_text(yaml.safe_dump([*yaml.safe_load(BOOK.read_text()), self._pings()], sort_keys=False))
-        stack.callback(self.book.stop)
+        stack.enter_context(ended(self.book))
         self.book.start()
         assert self.book.child is not None
         self.printed = Printed(self.book.child.log)

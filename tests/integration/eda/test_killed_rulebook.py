@@ -16,12 +16,12 @@ import threading
 import time
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Mapping
 
 import pytest
 import requests
 from many_services import ALARM, OLD, name, services
-from rulebook import Rulebook, alert, killable, notification
+from rulebook import Rulebook, alert, ended, notification
 
 KILLS = int(os.environ.get("SELFHEAL_KILLS", "3"))
 ALARMING = max(3, KILLS // 2)
@@ -62,7 +62,7 @@ def test_no_alert_is_lost_and_no_release_goes_back_twice(tmp_path: Path, ansible
     live = [name(number) for number in range(ALARMING)]
     with (
         services(tmp_path / "services", 4 * ALARMING, live) as there,
-        killable(tmp_path / "book", ansible_env, inventory=there.inventory, persistence=True) as book,
+        ended(Rulebook(tmp_path / "book", ansible_env, inventory=there.inventory, persistence=True)) as book,
     ):
         sender = Sender(book, live)
         for number in range(KILLS):
@@ -98,16 +98,24 @@ def test_no_alert_is_lost_and_no_release_goes_back_twice(tmp_path: Path, ansible
             assert (rollout.kind, rollout.state) == ("rollback", "done")
 
 
-def test_what_a_killed_rulebook_leaves_is_ended_and_nothing_else(tmp_path: Path, ansible_env: Dict[str, str]) -> None:
-    book = Rulebook(tmp_path / "book", ansible_env, inventory=tmp_path / "hosts")
+def test_the_playbooks_that_a_killed_rulebook_leaves_are_ended_and_nothing_else(
+    tmp_path: Path, ansible_env: Dict[str, str]
+) -> None:
+    book, other = (Rulebook(tmp_path / name, ansible_env, inventory=tmp_path / "hosts") for name in ("book", "book2"))
+    playbook = tmp_path / "ansible-playbook"
+    playbook.write_text("sleep 60 & echo; wait")
     with ExitStack() as stack:
 
-        def asleep(env: Dict[str, str]) -> "subprocess.Popen[bytes]":
-            process = stack.enter_context(subprocess.Popen(["sleep", "60"], env=env))
+        def started(command: List[str], env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+            process = stack.enter_context(subprocess.Popen(command, env=env, stdout=subprocess.PIPE))
             stack.callback(process.kill)
             return process
 
-        left = [asleep(book.env), asleep(book.env)]
-        spared = [asleep(ansible_env), asleep({**book.env, "HOME": f"{book.folder}2"})]
-        assert book.end_left() == len(left)
-        assert [process.poll() for process in (*left, *spared)] == [-signal.SIGKILL] * 2 + [None] * 2
+        left, of_another = (started(["sh", str(playbook)], one.env) for one in (book, other))
+        service = started(["sleep", "60"], book.env)
+        for one in (left, of_another):
+            assert one.stdout is not None and one.stdout.readline()  # it runs a task
+        assert book.end_left() == 2
+        assert left.stdout is not None and left.stdout.read() == b""  # nobody is left who could write
+        assert [one.poll() for one in (left, of_another, service)] == [-signal.SIGKILL, None, None]
+        assert other.end_left() == 2
