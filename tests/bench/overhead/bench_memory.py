@@ -18,12 +18,16 @@ from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from typing import Any, Dict, List, Set
+from typing import Any, Dict, List
 
-from bench_overhead import ROOT, bar, serving
+ROOT = Path(__file__).resolve().parents[3]
+sys.path[:0] = [str(ROOT / ".tree"), str(ROOT / "tests/tools")]
 
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard import rollouts
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.open import open_ledger
+from ansible_run import family  # noqa: E402
+from bench_overhead import bar, serving  # noqa: E402
+
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard import rollouts  # noqa: E402
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.open import open_ledger  # noqa: E402
 
 PAIRS = 3
 SECONDS = 8  # of waiting and of watching
@@ -45,7 +49,7 @@ def baking(url: str, folder: Path) -> Dict[str, Any]:
     """The task, with a rollout and a lease as the role hands them over."""
     path = str(folder / "ledger.sqlite")
     step = {"index": 1, "of": 1, "canary": PLACES[:1], "baseline": PLACES[1:], "places": PLACES[:1]}
-    begin = rollouts.Begin("shop", "2.0.0", "canary", {"steps": [step]})
+    begin = rollouts.Begin("shop", "2.0.0", "canary", {"steps": [step], "fleet": PLACES})
     with closing(open_ledger({"path": path})) as ledger:
         begun, lease = rollouts.begin(ledger, begin, holder="bench", actor="bench", ttl=300, now=time.time())
     options = {
@@ -82,30 +86,12 @@ def peak_mb(task: Dict[str, Any], url: str, folder: Path) -> float:
         play = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         peak = 0.0
         while play.poll() is None:
-            peak = max(peak, sum(private_mb(pid) for pid in family(play.pid)))
+            peak = max(peak, sum(private_mb(pid) for pid in family([play.pid])))
             time.sleep(EVERY)
         if play.returncode:
             output.seek(0)
             raise SystemExit(output.read())
     return peak
-
-
-def family(pid: int) -> Set[int]:
-    """The process and everything below it."""
-    children: Dict[int, List[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue  # gone since
-            children.setdefault(parent, []).append(int(entry.name))
-    found, ahead = {pid}, [pid]
-    while ahead:
-        below = children.get(ahead.pop(), [])
-        found.update(below)
-        ahead += below
-    return found
 
 
 def private_mb(pid: int) -> float:
