@@ -205,10 +205,10 @@ class PostgresqlKept(Kept):
 
     @contextmanager
     def of_another_version(self) -> Iterator[Opener]:
-        ledger = self.open()
-        self.sql("UPDATE layout SET version = version + 98")
+        ledger, (known,) = self.open(), self.sql("SELECT version FROM layout")
+        self.sql("UPDATE layout SET version = 99")
         yield lambda: ledger
-        self.sql("UPDATE layout SET version = version - 98")
+        self.sql(f"UPDATE layout SET version = {known['version']}")
 
 
 class KubernetesKept(Kept):

@@ -49,8 +49,6 @@ _MEMORY = "memory:"  # + service, or nothing for the fleet's
 _TALLY = "tally"  # there, beside what is remembered of a service, and not in the chain: how often what happened
 _OWED = "owed"  # and what people have to know: its id, what it is, and since when, oldest first, until somebody told it
 _OWED_KEPT = 8
-_SEEN = "seen"  # and what was decided on the newest triggers, until there are so many
-_SEEN_KEPT = 8
 _CLOCKS = "clocks"
 _RETAINED = "retained"  # where the newest retention entry is
 EVIDENCE_KEPT = 32_768  # of a trigger's evidence: characters of its JSON; of a longer one only the beginning
@@ -135,21 +133,6 @@ class Pen:
         counters = self._counters_of(service)
         others = [one for one in _owed(counters) if one[0] != ident]
         counters[_OWED] = [*others, [ident, what, now]][-_OWED_KEPT:]
-
-    def seen(self, service: str, trigger: str) -> Optional[str]:
-        """What `mark_seen` kept last for this trigger of the service."""
-        known = self._tallies.get(service) or _tally(self.rows.note(_MEMORY + service))
-        return _recent(known).get(trigger) or self.rows.seen(service, trigger)
-
-    def mark_seen(self, service: str, trigger: str, what: str, now: float) -> None:
-        """Kept in what is written anyway, and from there in a place of its own, a few at a time."""
-        counters = self._counters_of(service)
-        recent = {**_recent(counters), trigger: what}
-        if len(recent) > _SEEN_KEPT:
-            for name, told in recent.items():
-                self.rows.mark_seen(service, name, told, now)
-            recent = {}
-        counters[_SEEN] = recent
 
     def _counters_of(self, service: str) -> Dict[str, Any]:
         """The service's counters, to be changed: they are written at the end."""
@@ -502,11 +485,6 @@ def _owed(counters: Note) -> Sequence[Sequence[object]]:
     return owed if isinstance(owed, list) else ()
 
 
-def _recent(counters: Note) -> Mapping[str, str]:
-    recent = counters.get(_SEEN)
-    return recent if isinstance(recent, dict) else {}
-
-
 def _first(rollouts: Sequence[Rollout]) -> Optional[Rollout]:
     return rollouts[0] if rollouts else None
 
@@ -573,6 +551,8 @@ def _bounded(body: Note) -> Note:
 
 
 def _view(pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Optional[Clock]) -> View:
+    if not request.service:
+        raise OptionError("A decision needs a service", mend="Name the one that is to be acted on")
     rows, key = pen.rows, _seen_key(request)
     pen.expect(request.service, key)
     lease = rows.lease(request.service)
@@ -582,7 +562,7 @@ def _view(pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Op
         fleet=pen.fleet(),
         lease=lease if lease is not None and rules.in_force(lease, now) else None,
         unfinished=_first(rows.unfinished(request.service)),
-        seen=pen.seen(request.service, key),
+        seen=rows.seen(request.service, key),
         watchdog_at=float(seen) if isinstance(seen, (int, float)) else None,
         drift=_drift(pen, policy, now, clock),
         escalates=bool(request.after) and _escalates(pen.rows, request, now),
@@ -648,7 +628,7 @@ def _decided(
         # of a trigger that is known, the evidence of this time belongs to the decision
         evidence = {} if told else {"evidence": trigger.evidence}
         pen.write(request.service, DECISION, request.actor, {**_recorded(request, decision), **evidence}, now)
-        pen.mark_seen(request.service, _seen_key(request), seen, now)
+        pen.rows.mark_seen(request.service, _seen_key(request), seen, now)
         if decision.page:
             pen.owe(decision.id, "decision", request.service, now)
     return decision, repeated

@@ -46,8 +46,8 @@ def watch(
 
 
 def _worst(gaps: Sequence[float], tolerance: float) -> float:
-    worst = max(gaps, key=abs)
-    return worst if abs(worst) > tolerance else 0.0
+    wrong = [gap for gap in gaps if gap > tolerance or gap < -tolerance]
+    return max(wrong, key=abs) if wrong else 0.0
 
 
 def _numbers(note: Mapping[str, object]) -> Dict[str, float]:

@@ -22,7 +22,7 @@ from .chain import GENESIS
 Row = Dict[str, Any]
 Object = Dict[str, Any]
 
-VERSION = "1"
+VERSION = "2"
 SECTIONS = ("leases", "rollouts", "commands", "notes", "seen", "entries", "segments")
 LEDGER = "selfheal.delivery/ledger"  # label on everything of one ledger: the head's name
 PART = "selfheal.delivery/part"  # label: head | begun | segment | body

@@ -168,7 +168,7 @@ class HeadRows:
         self._counters = replace(self._counters, rollouts=self._counters.rollouts + 1)
         row: Row = {**asdict(replace(rollout, intent={}, progress={}, outcome={})), "number": self._counters.rollouts}
         for body in _BODIES:
-            self._put_body(row, body, getattr(rollout, body), f"The {body} of rollout {rollout.id}")
+            self._put_body(row, body, chain.canonical(getattr(rollout, body)), f"The {body} of rollout {rollout.id}")
         self._put("rollouts", row)
 
     def put_rollout(self, rollout: Rollout) -> None:
@@ -176,7 +176,7 @@ class HeadRows:
         if before is None:
             raise StoreError(f"The ledger has no rollout {rollout.id}")
         row = {**before, "state": rollout.state, "token": rollout.token, "updated_at": rollout.updated_at}
-        self._put_body(row, "outcome", rollout.outcome, f"The outcome of rollout {rollout.id}")
+        self._put_body(row, "outcome", chain.canonical(rollout.outcome), f"The outcome of rollout {rollout.id}")
         self._put("rollouts", row)
 
     def put_progress(
@@ -186,7 +186,7 @@ class HeadRows:
         if before is None or before["service"] != service or before["state"] not in UNFINISHED:
             return False
         row = {**before, "token": token, "updated_at": now}
-        self._put_body(row, "progress", progress, f"The progress of rollout {rollout_id}")
+        self._put_body(row, "progress", chain.canonical(progress), f"The progress of rollout {rollout_id}")
         self._put("rollouts", row)
         return True
 
@@ -217,8 +217,7 @@ class HeadRows:
 
     # --- documents that may be large
 
-    def _put_body(self, row: Row, name: str, value: Mapping[str, object], what: str) -> None:
-        text = chain.canonical(value)
+    def _put_body(self, row: Row, name: str, text: str, what: str) -> None:
         parts: Dict[str, Row] = {key: ref for key, ref in row.get("parts", {}).items() if key != name}
         row.pop(name, None)
         row.pop("parts", None)
@@ -335,7 +334,6 @@ class HeadRows:
     # --- triggers and small documents
 
     def seen(self, service: str, trigger: str) -> Optional[str]:
-        _refuse_broken({"service": service, "trigger": trigger})  # before anything is made of what could not be kept
         row = self._table("seen").get((service, trigger))
         if row is not None:
             return str(row["what"])
@@ -355,7 +353,7 @@ class HeadRows:
 
     def put_note(self, key: str, value: Mapping[str, object]) -> None:
         row: Row = {"key": key}
-        self._put_body(row, "value", value, f"The note {key!r}")
+        self._put_body(row, "value", chain.written(value), f"The note {key!r}")
         if self._table("notes").get((key,)) != row:
             self._put("notes", row)
 

@@ -111,7 +111,9 @@ class PostgresqlStore:
         # all that is called by name in this schema, and nothing that another schema could put in its place
         self._path = f'pg_catalog, "{schema}", pg_temp'
         key = int.from_bytes(hashlib.sha256(f"selfheal.delivery {schema}".encode()).digest()[:8], "big", signed=True)
-        self._lock: Statement = (f"SELECT pg_advisory_xact_lock({key})", ())
+        # READ COMMITTED, whatever the database says: what is read after the lock is what its last holder left
+        lock = f"SELECT pg_advisory_xact_lock({key})"
+        self._begin: List[Statement] = [("BEGIN ISOLATION LEVEL READ COMMITTED", ()), (lock, ())]
         self._writer, self._number = uuid.uuid4().hex, 0
         self._notes: Known = {}
         self._wire: Optional[Wire] = None
@@ -138,9 +140,7 @@ class PostgresqlStore:
 
     def _changed(self, work: Callable[[PostgresqlRows], T]) -> T:
         wire = self._connected()
-        # READ COMMITTED: what is read after the lock is what the last holder left
-        begin = [("BEGIN ISOLATION LEVEL READ COMMITTED", ()), self._lock]
-        rows = PostgresqlRows(wire, self.where, self._schema, begin, self._notes)
+        rows = PostgresqlRows(wire, self.where, self._schema, self._begin, self._notes)
         with rolled_back(wire):
             result = work(rows)
             if rows.changed:
@@ -187,7 +187,7 @@ class PostgresqlStore:
             try:
                 wire = self._connected()
                 with rolled_back(wire):
-                    answers = wire.ask([("BEGIN", ()), self._lock, trace, ("ROLLBACK", ())])
+                    answers = wire.ask([*self._begin, trace, ("ROLLBACK", ())])
                 return answers[2].rows[0][0] == "1"
             except Failure as error:
                 if time.monotonic() > deadline or not postgresql_failures.may_come_back(error):
@@ -251,7 +251,7 @@ class PostgresqlStore:
         with rolled_back(wire):
             there = "SELECT to_regnamespace($1) IS NOT NULL, to_regclass($2) IS NOT NULL"
             names = encoded(self._schema), encoded(f"{self._schema}.layout")
-            found = wire.ask([("BEGIN ISOLATION LEVEL READ COMMITTED", ()), self._lock, (there, names)])[-1].rows[0]
+            found = wire.ask([*self._begin, (there, names)])[-1].rows[0]
             layout = [part.strip() for part in _LAYOUT.split(";") if part.strip()]
             # inside the lock and the transaction: of many that come at once, one makes it, and makes it as a whole
             making = [] if found[0] == "t" else [f'CREATE SCHEMA "{self._schema}"']

@@ -21,7 +21,7 @@ from . import chain, postgresql_failures
 from .model import UNFINISHED, Command, Entry, Lease, Rollout
 from .postgresql_wire import Answer, Row, Statement, Value, Wire, encoded
 
-VERSION = 1
+VERSION = 2
 IS_UNFINISHED = f"state IN {UNFINISHED!r}"
 _PAGE = 1000
 

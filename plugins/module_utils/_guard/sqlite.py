@@ -30,9 +30,6 @@ MEMORY = ":memory:"
 VERSION = 3
 # pages (4 MiB) of the log before it is begun anew: a commit that makes the file longer waits longer for the disk
 _CHECKPOINT = 1000
-# entries that are listed by service together, when there are so many of them: an index would write a page or two more
-# at each decision, and a page costs more than the decision itself
-_BLOCK = 128
 _BUSY = 0.002  # seconds that SQLite waits by itself for a lock
 _PAUSE = 0.004  # and the longest that we do before we ask it again
 _IS_UNFINISHED = f"state IN {UNFINISHED!r}"
@@ -58,8 +55,7 @@ CREATE INDEX command_rollout ON command (rollout);
 CREATE TABLE entry (
     seq INTEGER PRIMARY KEY, at REAL NOT NULL, service TEXT NOT NULL, kind TEXT NOT NULL, actor TEXT NOT NULL,
     body TEXT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL);
-
-CREATE TABLE listed (service TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (service, seq)) WITHOUT ROWID;
+CREATE INDEX entry_service ON entry (service);
 
 CREATE TABLE seen (
     service TEXT NOT NULL, trigger TEXT NOT NULL, what TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (service, trigger))
@@ -74,11 +70,6 @@ _ROLLOUT = (
 )
 _COMMAND = "SELECT seq, service, command, said_by, reason, at, taken, rollout FROM command"
 _ENTRY = "SELECT seq, at, service, kind, actor, body, prev, hash FROM entry"
-_LISTED = (
-    "SELECT seq FROM (SELECT seq FROM listed WHERE service = :service AND seq > :after ORDER BY seq {order}"
-    " LIMIT :limit)"
-)
-_NOT_LISTED = "SELECT seq FROM entry WHERE seq > :through AND service = :service"
 # in its place, and not as a new row: it is rewritten at every decision
 _PUT_NOTE = "INSERT INTO note (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 
@@ -231,26 +222,14 @@ class _Rows:
             + (entry.prev, entry.hash),
         )
         self._newest = entry.seq, entry.hash
-        if entry.seq % _BLOCK == 0:
-            self._db.execute(
-                "INSERT OR IGNORE INTO listed SELECT service, seq FROM entry WHERE seq > ? AND seq <= ?",
-                (entry.seq - _BLOCK, entry.seq),
-            )
 
     def entries(self, service: str, after: int, limit: int) -> Sequence[Entry]:
-        return self._entries_of(service, after, limit, "ASC")
+        where = f"WHERE {_of(service)} seq > :after ORDER BY seq LIMIT :limit"
+        return self._entries(where, {"service": service, "after": after, "limit": limit})
 
     def last_entries(self, service: str, limit: int) -> Sequence[Entry]:
-        return self._entries_of(service, 0, limit, "DESC")
-
-    def _entries_of(self, service: str, after: int, limit: int, order: str) -> List[Entry]:
-        where, through = "WHERE seq > :after", 0
-        if service:
-            newest = self.newest()[0]
-            through = newest - newest % _BLOCK
-            where += f" AND seq IN ({_LISTED.format(order=order)} UNION ALL {_NOT_LISTED})"
-        values = {"service": service, "after": after, "limit": limit, "through": through}
-        return self._entries(f"{where} ORDER BY seq {order} LIMIT :limit", values)
+        where = f"WHERE {_of(service)} 1 ORDER BY seq DESC LIMIT :limit"
+        return self._entries(where, {"service": service, "limit": limit})
 
     def all_entries(self) -> Iterable[Entry]:
         return self._entries("ORDER BY seq", {})
@@ -293,8 +272,7 @@ class _Rows:
 
     def cut(self, seq: int, rollouts: Sequence[str], seen_before: float) -> None:
         self.forget()
-        for table in ("entry", "listed"):
-            self._db.execute(f"DELETE FROM {table} WHERE seq <= ?", (seq,))
+        self._db.execute("DELETE FROM entry WHERE seq <= ?", (seq,))
         for name in rollouts:
             self._db.execute("DELETE FROM command WHERE rollout = ?", (name,))
             self._db.execute("DELETE FROM rollout WHERE id = ?", (name,))

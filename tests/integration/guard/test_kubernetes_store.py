@@ -561,7 +561,7 @@ def test_a_head_that_was_changed_by_hand_is_named_with_its_key(room: Room) -> No
         lambda rows: list(rows.all_entries()),
     ]
     for changed, told in (
-        ({"layout": "2"}, "has layout version 2, and this release knows version 1"),
+        ({"layout": "3"}, "has layout version 3, and this release knows version 2"),
         ({"layout": None}, "has layout version none"),
         ({"ledger": "{}"}, "key 'ledger' is corrupt"),
         ({"leases": good["leases"] + "\n{"}, "key 'leases' is corrupt: line 2 is no JSON document"),

@@ -352,7 +352,7 @@ def test_a_no_is_recorded_and_the_same_again_is_only_counted(ledger: Ledger) -> 
 def test_a_trigger_is_known_however_many_came_after_it(serve: Serving) -> None:
     kept = serve()
     ledger = kept.open()
-    names = [f"t{number}" for number in range(1, 22)]
+    names = [*(f"t{number}" for number in range(1, 21)), "fp/InvalidToken"]
     first = decided(ledger, load.request(names[0], SHOP, NOW), NOW)
     assert first.lease is not None
     ledger.set_state(first.lease, names[0], "done", {"ok": True}, "run", NOW + 1)
@@ -370,6 +370,19 @@ def test_a_trigger_is_known_however_many_came_after_it(serve: Serving) -> None:
     assert kinds(ledger).count("decision") == len(names)
     assert ledger.verify() is None
     ledger.close()
+
+
+def test_a_decision_needs_a_service(ledger: Ledger) -> None:
+    nobody = load.request("t1", "", NOW)
+    for ask in (
+        lambda: ledger.decide(nobody, allows(), holder="run", ttl=30, now=NOW),
+        lambda: ledger.check(nobody, allows(), now=NOW),
+        lambda: ledger.check(nobody, allows(), now=NOW, record=False),
+        lambda: ledger.deny(nobody, allows(), now=NOW, only=say.REASONS),
+    ):
+        with pytest.raises(OptionError, match="A decision needs a service"):
+            ask()
+    assert (kinds(ledger), ledger.counters(), ledger.verify()) == ([], {}, None)
 
 
 def test_a_decision_that_fails_in_the_middle_leaves_nothing(ledger: Ledger) -> None:

@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.book impo
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import Command, Lease, Rollout
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.postgresql import PostgresqlStore
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.postgresql_rows import PostgresqlRows
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.postgresql_wire import Failure
 
 NOW = 1_800_000_000.25
 SHOP = "prod/shop"
@@ -470,6 +472,30 @@ def test_also_when_the_server_crashes_and_comes_back(
         assert given["store"].read(lambda rows: [count(rows), rows.newest()[0]]) == [1, 1]
 
 
+@pytest.mark.parametrize("level", ["read committed", "repeatable read", "serializable"])
+def test_a_commit_that_lands_while_it_is_looked_for_is_found(server: Postgres, schema: str, level: str) -> None:
+    """Whatever the database's own level is: a look that began before it would not see what it waited for."""
+    escaped = level.replace(" ", "\\\\ ")
+    store = PostgresqlStore(f"{server.dsn} options='-c default_transaction_isolation={escaped}'", schema=schema)
+    late = store._connected()
+    assert late.ask([("SHOW default_transaction_isolation", ())])[0].rows == [(level,)]
+    rows = PostgresqlRows(late, store.where, schema, store._begin, {})
+    entry(rows)
+    trace = store._trace(rows)
+    late.ask(rows.taken())
+    store._wire = None
+    with ThreadPoolExecutor(1) as pool:
+        settled = pool.submit(store._settled, Failure("the connection was closed", lost=True), trace)
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        until = time.monotonic() + 5
+        while server.sql(waiting) != "1":
+            assert time.monotonic() < until
+        late.ask([("COMMIT", ())])
+        assert settled.result(10) is True
+    late.close()
+    store.close()
+
+
 def test_what_cannot_be_found_out_is_said(server: Postgres, schema: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{PostgresqlStore.__module__}._SETTLE_WITHIN", 1)
     with cut_off(server, schema) as given:
@@ -539,10 +565,10 @@ def test_a_layout_that_is_not_ours(server: Postgres, schema: str) -> None:
     assert server.sql(f"SELECT count(*) FROM pg_tables WHERE schemaname = '{schema}'") == "1"
     server.sql(f"DROP TABLE {schema}.entry")
     store = PostgresqlStore(dsn, schema=schema)
-    server.sql(f"UPDATE {schema}.layout SET version = 2")
-    refused("has layout version 2, and this release knows version 1", StoreError, dsn, schema=schema)
+    server.sql(f"UPDATE {schema}.layout SET version = 3")
+    refused("has layout version 3, and this release knows version 2", StoreError, dsn, schema=schema)
     for work in (add, lambda one: one.write(lambda rows: rows.put_note("x", {}))):
-        with pytest.raises(StoreError, match="has layout version 2"):
+        with pytest.raises(StoreError, match="has layout version 3"):
             work(store)
     assert server.sql(f"SELECT count(*) FROM {schema}.note") == "0"
     server.sql(f"DROP TABLE {schema}.layout; CREATE TABLE {schema}.layout (x int)")

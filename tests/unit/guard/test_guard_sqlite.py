@@ -105,9 +105,9 @@ def test_what_it_knows_is_what_the_file_says(ledger: SqliteLedger, path: Path) -
                 assert fresh._store.read(told) == after
 
 
-def test_a_services_entries_are_found_whether_they_are_listed_yet_or_not(ledger: SqliteLedger, path: Path) -> None:
+def test_a_services_entries_are_found_wherever_they_lie(ledger: SqliteLedger) -> None:
     dice, services = random.Random(7), [f"s{number}" for number in range(5)]
-    for number in range(2 * 128 + 50):
+    for number in range(300):
         ledger.append(dice.choice(services), "note", "ada", {"number": number}, float(number))
 
     def compared() -> None:
@@ -116,7 +116,7 @@ def test_a_services_entries_are_found_whether_they_are_listed_yet_or_not(ledger:
             mine = [entry for entry in every if entry.service == service]
             for limit in (1, 7, 1000):
                 assert ledger.last_entries(service, limit) == mine[::-1][:limit]
-                for after in (0, 100, 127, 128, 200, 256, 257, 290, 400):
+                for after in (0, 100, 140, 141, 290, 300, 400):
                     later = [entry for entry in mine if entry.seq > after]
                     assert ledger.entries(service, after, limit) == later[:limit]
 
@@ -124,8 +124,6 @@ def test_a_services_entries_are_found_whether_they_are_listed_yet_or_not(ledger:
     assert ledger.prune(140.0, ledger.head(), "ada", 500.0) is not None
     assert next(iter(ledger.all_entries())).seq > 128
     compared()
-    with closing(sqlite3.connect(path)) as raw:
-        assert raw.execute("SELECT min(seq), max(seq), count(*) FROM listed").fetchone() == (141, 256, 116)
 
 
 def test_a_file_that_may_only_be_read_can_be_read(ledger: SqliteLedger, path: Path) -> None:
