@@ -205,10 +205,10 @@ class PostgresqlKept(Kept):
 
     @contextmanager
     def of_another_version(self) -> Iterator[Opener]:
-        ledger, (known,) = self.open(), self.sql("SELECT version FROM layout")
-        self.sql("UPDATE layout SET version = 99")
+        ledger = self.open()
+        self.sql("ALTER TABLE layout ADD COLUMN ours integer; UPDATE layout SET ours = version, version = 99")
         yield lambda: ledger
-        self.sql(f"UPDATE layout SET version = {known['version']}")
+        self.sql("UPDATE layout SET version = ours; ALTER TABLE layout DROP COLUMN ours")
 
 
 class KubernetesKept(Kept):
