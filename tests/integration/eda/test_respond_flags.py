@@ -253,7 +253,7 @@ def test_a_code_that_a_log_pipeline_saw_is_confirmed_by_its_own_figures(world: W
     targets = [f"127.0.0.1:{port}" for port in shop.ports]
     with shop.load(), prometheus(shop.folder / "prometheus", targets) as url:
         policy(shop, source={"type": "prometheus", "url": url, "window": 10})
-        time.sleep(5)  # none came in that time
+        time.sleep(7)  # none came in that time, of which a look at the last hour sees a point each 6 s
         what = rollouts.Begin(SERVICE, "2.0.1", "watch", {"fleet": list(NEW), "before": {}})
         with closing(open_ledger({"path": str(shop.ledger)})) as ledger:
             begun, lease = rollouts.begin(
