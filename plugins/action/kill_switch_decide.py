@@ -35,8 +35,8 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.rollouts 
 from ansible_collections.selfheal.delivery.plugins.module_utils._judge.spec import parse_policy
 from ansible_collections.selfheal.delivery.plugins.module_utils._respond import ways
 from ansible_collections.selfheal.delivery.plugins.module_utils._respond.switch import Switch, flag_of, switch_of
-from ansible_collections.selfheal.delivery.plugins.plugin_utils._ask_guard import DECIDING
-from ansible_collections.selfheal.delivery.plugins.plugin_utils._part import done_by
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._ask_guard import DECIDING, GATES_KEPT
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._part import done_by, done_for
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
     SERVICE,
     ControllerAction,
@@ -47,7 +47,6 @@ from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import (
 
 OFF, ON = "off", "on"
 TURN, REFUSED = "turn", "denied"  # what is next
-_GATES = ("confirmed", "verdict", "reason", "level", "gates", "down")  # of what the gates said, in the ledger
 _CODE = ("verdict", "reason", "chance", "before", "after", "recent", "unit", "versions")
 display = Display()
 
@@ -95,7 +94,7 @@ class ActionModule(ControllerAction):
         case = case_of(options)
         said = {} if case.by_person and not options["approved"] else self._confirmed(case, task_vars)
         wish = wish_of(case, said)
-        answer = done_by(self, guard.ActionModule, {**self._whose(options), **wish}, task_vars)
+        answer = done_for(self, guard.ActionModule, wish, options["service"], task_vars)
         if answer.get("failed"):
             return answer
         found = {
@@ -113,10 +112,6 @@ class ActionModule(ControllerAction):
         display.display(f"{answer['msg']}{f' {case.problem}' if case.problem else ''}", stderr=True)
         return {**found, **answer, "next": TURN if answer["allowed"] else REFUSED}
 
-    def _whose(self, options: Facts) -> Facts:
-        # the ledger as it was written: here, defaults are filled in that it does not take
-        return {"service": options["service"], "ledger": self._task.args.get("ledger") or {}}
-
     def _confirmed(self, case: Case, task_vars: Facts) -> Facts:
         """Is it bad? By the alert's own source, by the code's own figures, or by the service's gates, who can tell."""
         options, answer = case.options, case.options["answer"]
@@ -126,13 +121,9 @@ class ActionModule(ControllerAction):
         if figures.get("confirmed") is not None:
             return figures
         asked = {name: options[name] for name in ("confirm_window", "group", "policy")}
-        gates = done_by(
-            self,
-            canary_bake.ActionModule,
-            {**self._whose(options), "phase": "confirm", "release": "", **asked},
-            task_vars,
-        )
-        kept = {name: gates[name] for name in _GATES if name in gates}
+        asked.update(phase="confirm", release="")
+        gates = done_for(self, canary_bake.ActionModule, asked, options["service"], task_vars)
+        kept = {name: gates[name] for name in GATES_KEPT if name in gates}
         return {**kept, "code": figures["code"]} if figures else kept
 
     def _figures(self, case: Case, task_vars: Facts) -> Facts:

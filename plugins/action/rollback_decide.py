@@ -21,14 +21,13 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._act.wishes impo
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import OptionError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision import ERROR_CODE, PERSON
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.rollouts import CLOSE, UNDO
-from ansible_collections.selfheal.delivery.plugins.plugin_utils._ask_guard import DECIDING
-from ansible_collections.selfheal.delivery.plugins.plugin_utils._part import done_by
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._ask_guard import DECIDING, GATES_KEPT
+from ansible_collections.selfheal.delivery.plugins.plugin_utils._part import done_for
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import SERVICE, ControllerAction, Facts, plain
 
 # what is next: what has to be done before the guard can be asked, or what its answer is
 SETTLE, CODE, NOTHING, BACK, REFUSED = "settle", "code", "nothing", "back", "denied"
 YES, NO, UNKNOWN = "yes", "no", "unknown"
-_KEPT = ("confirmed", "verdict", "reason", "level", "gates", "down")  # of what the gates said, in the ledger
 display = Display()
 
 
@@ -97,9 +96,7 @@ class ActionModule(ControllerAction):
 
     def _done(self, action: Type[ControllerAction], given: Facts, options: Facts, task_vars: Facts) -> Facts:
         """The result of another task of this collection, done by this process."""
-        # the ledger as it was written: here, defaults are filled in that it does not take
-        usual = {"service": options["service"], "ledger": self._task.args.get("ledger") or {}}
-        return done_by(self, action, {**usual, **given}, task_vars)
+        return done_for(self, action, given, options["service"], task_vars)
 
 
 def _unsettled(due: Facts) -> bool:
@@ -178,7 +175,7 @@ def bad(confirmed: object, blamed: object) -> str:
 
 def _seen(trigger: Facts, gates: Facts, code: object) -> Facts:
     """The trigger, with what the gates, and the metrics server about the code, said beside what it says itself."""
-    said = {name: gates[name] for name in _KEPT if name in gates}
+    said = {name: gates[name] for name in GATES_KEPT if name in gates}
     evidence = {**(trigger.get("evidence") or {}), "gates": said, **({"code": code} if code else {})}
     level = trigger.get("level", gates.get("level"))
     return {**trigger, "evidence": evidence, **({} if gates.get("level") is None else {"level": level})}

@@ -91,6 +91,7 @@ DECIDING: Spec = {
     "alarming": {"type": "int", "default": 0},
     "lease_ttl": {"type": "float", "default": LEASE_TTL},
 }
+GATES_KEPT = ("confirmed", "verdict", "reason", "level", "gates", "down")  # of what gates said, in the ledger
 
 
 def acquired(options: Facts, who: str, *, checking: bool) -> Facts:

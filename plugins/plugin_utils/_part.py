@@ -12,6 +12,13 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._play import Facts
 
 
+def done_for(whole: ActionBase, part: Type[ActionBase], given: Facts, service: str, task_vars: Facts) -> Facts:
+    """As `done_by`, about this service, and with the ledger of `whole`."""
+    # as it was written: in the options of `whole`, defaults are filled in that the ledger does not take
+    usual = {"service": service, "ledger": whole._task.args.get("ledger") or {}}
+    return done_by(whole, part, {**usual, **given}, task_vars)
+
+
 def done_by(whole: ActionBase, part: Type[ActionBase], given: Facts, task_vars: Facts) -> Facts:
     """The result of a task of `part` with the options `given`, done by the process and on the host of `whole`."""
     task = whole._task.copy()

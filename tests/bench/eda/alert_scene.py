@@ -30,20 +30,11 @@ from kube_place import KubePlace
 from prometheus_client import start_http_server
 from rollback_scene import Audited
 from rulebook import Rulebook, ended
+from service_site import GATES
 from traffic import Exporter, prometheus
 
 ALARM, PING = "ShopErrors", "ping"
 OLD, BAD = "1.0.0", "2.0.0"
-GATES = [
-    {
-        "name": "errors",
-        "bad": 'http_requests_total{code=~"5.."}',
-        "total": "http_requests_total",
-        "max": 0.02,
-        "floor": 0.01,
-        "min_requests": 100,
-    }
-]
 # what comes after the change is short, so that the next round can begin
 BAKE = {"look_every": 0.5, "min_bake": 1, "deadline": 20, "warm_up": 0, "verify_for": 1}
 # one after the other, and of more services in an hour than are usually bad
