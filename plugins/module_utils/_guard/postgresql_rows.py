@@ -368,8 +368,12 @@ class PostgresqlRows:
         return rows[0][0] if rows else None
 
     def mark_seen(self, service: str, trigger: str, what: str, now: float) -> None:
-        then = "ON CONFLICT (service, trigger) DO UPDATE SET what = EXCLUDED.what, at = EXCLUDED.at"
-        self._insert("seen", "INSERT INTO seen (trigger, service, what, at)", trigger, service, what, now, then=then)
+        self.put(
+            "seen",
+            "INSERT INTO seen VALUES ($1, $2, $3, $4) ON CONFLICT (service, trigger)"
+            " DO UPDATE SET what = EXCLUDED.what, at = EXCLUDED.at",
+            *(service, trigger, what, now),
+        )
 
     def note(self, key: str) -> Mapping[str, object]:
         return self._as_notes(self._find("note", _NOTE, key)).get(key, {})
