@@ -8,7 +8,7 @@ Four tasks in one process: to begin a task takes Ansible longer than most of the
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Type
+from typing import Any, Dict, Mapping
 
 from ansible.utils.display import Display
 
@@ -52,17 +52,13 @@ class ActionModule(ControllerAction):
 
     def act(self, options: Facts, task_vars: Facts) -> Facts:
         trigger = _mapping(options["trigger"])
-        due = self._done(rollout.ActionModule, {"state": "due"}, options, task_vars)
+        due = done_for(self, rollout.ActionModule, {"state": "due"}, options["service"], task_vars)
         if due.get("failed"):
             return due
         if not options["settled"] and _unsettled(due):
             return {"changed": False, "next": SETTLE, "msg": "an earlier run has to be settled first"}
-        plan = self._done(
-            rollback_plan.ActionModule,
-            {**_some(options, "group", "release", "batches", "forget", "states"), "why": _why(options, trigger)},
-            options,
-            task_vars,
-        )
+        asked = {**_some(options, "group", "release", "batches", "forget", "states"), "why": _why(options, trigger)}
+        plan = done_for(self, rollback_plan.ActionModule, asked, options["service"], task_vars)
         if plan.get("failed"):
             return plan
         told = f"{options['service']}: {plan['msg']}"
@@ -81,22 +77,22 @@ class ActionModule(ControllerAction):
         person = _kind(trigger) == PERSON
         gates: Facts = {}
         if options["confirm"] or not person:
-            asked = {**_some(options, "confirm_window", "group", "policy"), "release": plan["release"]}
-            gates = self._done(canary_bake.ActionModule, {"phase": "confirm", **asked}, options, task_vars)
+            asked = {
+                **_some(options, "confirm_window", "group", "policy"),
+                "phase": "confirm",
+                "release": plan["release"],
+            }
+            gates = done_for(self, canary_bake.ActionModule, asked, options["service"], task_vars)
         senseless = _senseless(options, plan, gates)
         if person and senseless:
             # no mend: the reason says what to do next
             raise OptionError(f"{plan['release']} was not rolled back: {senseless}", service=options["service"])
         wish = _wish(options, trigger, plan, gates)
-        answer = self._done(guard.ActionModule, wish, options, task_vars)
+        answer = done_for(self, guard.ActionModule, wish, options["service"], task_vars)
         if self.checking and answer.get("rollout"):
             # what a rehearsal hands on is not in the ledger, and has nothing of what was asked for
             answer["rollout"].update({name: wish[name] for name in ("kind", "release", "intent")})
         return {"confirmed": gates, "next": BACK if answer.get("allowed") else REFUSED, **answer}
-
-    def _done(self, action: Type[ControllerAction], given: Facts, options: Facts, task_vars: Facts) -> Facts:
-        """The result of another task of this collection, done by this process."""
-        return done_for(self, action, given, options["service"], task_vars)
 
 
 def _unsettled(due: Facts) -> bool:

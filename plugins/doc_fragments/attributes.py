@@ -66,3 +66,15 @@ attributes:
   platform:
     platforms: posix
 """
+
+    # for what finds out and asks; named before fleet.plan: what is said first of an attribute stays
+    ASKING = r"""
+options: {}
+attributes:
+  bypass_host_loop:
+    support: full
+  check_mode:
+    support: full
+    details:
+      - Everything is asked and checked, and nothing is recorded.
+"""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    # a module that extends fleet.plan as well names this one first: what is said first of an attribute stays
     DOCUMENTATION = r"""
 options:
   guard:
@@ -43,12 +42,6 @@ options:
     type: float
     default: 60.0
 attributes:
-  bypass_host_loop:
-    support: full
-  check_mode:
-    support: full
-    details:
-      - Everything is asked and checked, and nothing is recorded.
   idempotent:
     support: partial
     details:

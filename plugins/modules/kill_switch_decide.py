@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - action_common_attributes.actiongroups
   - action_common_attributes.flow
   - selfheal.delivery.attributes.play
+  - selfheal.delivery.attributes.asking
   - selfheal.delivery.deciding
   - selfheal.delivery.fleet
   - selfheal.delivery.ledger

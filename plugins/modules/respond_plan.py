@@ -26,16 +26,11 @@ extends_documentation_fragment:
   - action_common_attributes.actiongroups
   - action_common_attributes.flow
   - selfheal.delivery.attributes.play
+  - selfheal.delivery.attributes.asking
   - selfheal.delivery.ledger
 attributes:
   action_group:
     membership: [selfheal.delivery.all]
-  bypass_host_loop:
-    support: full
-  check_mode:
-    support: full
-    details:
-      - Everything is asked and checked, and nothing is recorded.
   idempotent:
     support: partial
     details:
