@@ -270,7 +270,14 @@ def alertmanager(folder: Path, target: str, token_file: Path, port: int | None =
     route = {"receiver": "selfheal", "group_by": ["service"], **quick}
     config = {"route": route, "receivers": [{"name": "selfheal", "webhook_configs": [hook]}]}
     (folder / "alertmanager.yml").write_text(yaml.safe_dump(config))
-    command: List[str | Path] = [go_tool("alertmanager"), "--config.file=alertmanager.yml", "--storage.path=data"]
+    with configured_alertmanager(folder, folder / "alertmanager.yml", port) as url:
+        yield url
+
+
+@contextmanager
+def configured_alertmanager(folder: Path, config: Path, port: int) -> Iterator[str]:
+    """A real Alertmanager that reads `config` and keeps its data in `folder`; yields its URL once it takes alerts."""
+    command: List[str | Path] = [go_tool("alertmanager"), f"--config.file={config}", "--storage.path=data"]
     command += [f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address="]
     server = Child("alertmanager", command, folder)
     url = f"http://127.0.0.1:{port}"

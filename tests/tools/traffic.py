@@ -24,6 +24,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_
 
 LOOK_EVERY = 0.3  # seconds
 LABELS = ("namespace", "pod", "version")
+# How a Prometheus of the tests starts. By itself it waits 5 s until the first scrape, and a minute until it tells an
+# alert again that got lost, as one does that comes before it knows of its Alertmanager.
+IMPATIENT = ("--scrape.discovery-reload-interval=100ms", "--rules.alert.resend-delay=5s")
 
 
 def version_of(pod: Doc) -> str:
@@ -154,8 +157,7 @@ def prometheus(folder: Path, targets: List[str], port: int | None = None, *, mor
     )
     command: List[str | Path] = [go_tool("prometheus"), f"--config.file={folder}/prometheus.yml", "--log.level=warn"]
     command += [f"--storage.tsdb.path={folder}/tsdb", f"--web.listen-address=127.0.0.1:{port}"]
-    command += ["--scrape.discovery-reload-interval=100ms"]  # 5 s until the first scrape by default
-    server = Child("prometheus", command, folder)
+    server = Child("prometheus", [*command, *IMPATIENT], folder)
     url = f"http://127.0.0.1:{port}"
     try:
         server.wait_ready(lambda: _scraped(url) == len(targets))

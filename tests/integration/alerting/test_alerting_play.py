@@ -21,6 +21,7 @@ from code_catalogue import EXAMPLE
 from go_tool import go_tool
 from sense_servers import Place
 from tell_servers import Hook, hook
+from traffic import IMPATIENT
 
 PATIENCE = 60.0
 SECRET = "T000s3cr3tB000"
@@ -64,7 +65,7 @@ class Monitoring:
     def _prometheus(self, port: int) -> List[str | Path]:
         where = [f"--config.file={self.folder}/prometheus.yml", f"--storage.tsdb.path={self.folder}/tsdb"]
         flags = [f"--web.listen-address=127.0.0.1:{port}", "--web.enable-lifecycle", "--log.level=warn"]
-        return [go_tool("prometheus"), *where, *flags, "--scrape.discovery-reload-interval=100ms"]
+        return [go_tool("prometheus"), *where, *flags, *IMPATIENT]
 
     def _alertmanager(self, port: int) -> List[str | Path]:
         where = [f"--config.file={self.config}", f"--storage.path={self.folder}/am"]

@@ -17,6 +17,7 @@ import requests
 from child import Child, free_ports
 from code_catalogue import CART, EXAMPLE, catalogue, entry
 from go_tool import go_tool
+from traffic import IMPATIENT
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._ansible.code_tasks import (
     ERROR_CODE_GATE,
@@ -102,7 +103,7 @@ def watching(folder: Path, rules: Path, targets: List[int]) -> Iterator[str]:
     )
     command: List[str | Path] = [go_tool("prometheus"), f"--config.file={folder}/prometheus.yml", "--log.level=warn"]
     command += [f"--storage.tsdb.path={folder}/tsdb", f"--web.listen-address=127.0.0.1:{port}"]
-    server = Child("prometheus", [*command, "--scrape.discovery-reload-interval=100ms"], folder)
+    server = Child("prometheus", [*command, *IMPATIENT], folder)
     url = f"http://127.0.0.1:{port}"
     try:
         server.wait_ready(lambda: bool(series(url, "app_errors_total")))

@@ -16,9 +16,9 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 import yaml
-from child import Child, free_ports
+from child import free_ports
 from go_tool import go_tool
-from rulebook import Rulebook, rulebook
+from rulebook import Rulebook, configured_alertmanager, rulebook
 from shops import Shop
 from tell_servers import Hook, hook
 from traffic import prometheus
@@ -120,12 +120,6 @@ class Follower:
         return [decision["reason"] for decision in self.decisions("denied")]
 
 
-def started(follower: Follower, config: Path) -> Child:
-    words: List[str | Path] = [go_tool("alertmanager"), f"--config.file={config}", "--storage.path=alerts"]
-    words += [f"--web.listen-address=127.0.0.1:{follower.manager_port}", "--cluster.listen-address="]
-    return Child("alertmanager", words, follower.folder)
-
-
 def test_a_release_that_turns_bad_is_recommended_to_go_back_and_goes_when_a_person_says_yes(
     make_shop: Callable[..., Shop], tmp_path: Path
 ) -> None:
@@ -145,11 +139,11 @@ def test_a_release_that_turns_bad_is_recommended_to_go_back_and_goes_when_a_pers
             managers = {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{follower.manager_port}"]}]}]}
             more = yaml.safe_dump({"rule_files": [str(made["rules"])], "alerting": managers})
             targets = [f"127.0.0.1:{port}" for port in shop.ports]
-            server = started(follower, made["config"])
-            with prometheus(tmp_path / "prometheus", targets, more=more):
-                book.wait(lambda: book.count("alerts", "watchdog") > 0, "the Watchdog comes", 60)
-                the_rest(follower, book)
-            server.kill()
+            # one that is not there yet loses what it is told
+            with configured_alertmanager(tmp_path, made["config"], follower.manager_port):
+                with prometheus(tmp_path / "prometheus", targets, more=more):
+                    book.wait(lambda: book.count("alerts", "watchdog") > 0, "the Watchdog comes", 60)
+                    the_rest(follower, book)
 
 
 def the_rest(follower: Follower, book: Rulebook) -> None:
