@@ -52,6 +52,10 @@ class Kept(ABC):
     def edit(self, table: str, change: Change) -> None:
         """Put what `change` makes of the rows of `entry`, `rollout` or `note` in their place."""
 
+    def forget_told(self) -> None:
+        """Make it look as if no trigger was ever decided on."""
+        self.edit("entry", lambda rows: [{**row, "told": ""} for row in rows])
+
     @abstractmethod
     def denied(self) -> "Breaking":
         """It may be read and not written."""
@@ -113,10 +117,10 @@ class SqliteKept(Kept):
 
     @contextmanager
     def corrupted(self) -> Iterator[Opener]:
-        (kept,) = self.sql("SELECT value FROM note WHERE key = 'memory:'")
-        self.sql("UPDATE note SET value = '{' WHERE key = 'memory:'")
+        (newest,) = self.sql("SELECT seq, body FROM entry ORDER BY seq DESC LIMIT 1")
+        self.sql("UPDATE entry SET body = '{' WHERE seq = ?", newest["seq"])
         yield self.open
-        self.sql("UPDATE note SET value = ? WHERE key = 'memory:'", kept["value"])
+        self.sql("UPDATE entry SET body = ? WHERE seq = ?", newest["body"], newest["seq"])
 
     @contextmanager
     def unreachable(self) -> Iterator[Opener]:
@@ -192,9 +196,10 @@ class PostgresqlKept(Kept):
 
     @contextmanager
     def corrupted(self) -> Iterator[Opener]:
-        self.sql("UPDATE note SET value = '{' || value WHERE key = 'memory:'")
+        newest = "seq = (SELECT max(seq) FROM entry)"
+        self.sql(f"UPDATE entry SET body = '{{' || body WHERE {newest}")
         yield self.open
-        self.sql("UPDATE note SET value = substr(value, 2) WHERE key = 'memory:'")
+        self.sql(f"UPDATE entry SET body = substr(body, 2) WHERE {newest}")
 
     @contextmanager
     def unreachable(self) -> Iterator[Opener]:
@@ -226,14 +231,22 @@ class KubernetesKept(Kept):
 
     def edit(self, table: str, change: Change) -> None:
         data = self._data()
-        section = {"entry": "entries", "rollout": "rollouts", "note": "notes"}[table]
+        section = {"entry": "entries", "rollout": "rollouts", "note": "notes", "told": "told"}[table]
         lines = data.get(section, "")
         rows = change([json.loads(line) for line in lines.split("\n")] if lines else [])
         changed = {section: "\n".join(map(_line, rows)) or None}
         if table == "entry":  # whoever cuts them off or writes them anew has thought of this
             newest = {"seq": rows[-1]["seq"], "hash": rows[-1]["hash"]}
             changed["ledger"] = _line({**json.loads(data["ledger"]), **newest})
+            notes = [json.loads(line) for line in data["notes"].split("\n")]
+            for note in notes:
+                if note["key"] == "checkpoint":
+                    note["value"]["seq"] = min(note["value"]["seq"], newest["seq"])
+            changed["notes"] = "\n".join(map(_line, notes))
         self._change(**changed)
+
+    def forget_told(self) -> None:
+        self.edit("told", lambda rows: [])
 
     @contextmanager
     def denied(self) -> Iterator[Opener]:

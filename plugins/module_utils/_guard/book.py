@@ -8,15 +8,15 @@ Nothing here knows which store it is, and no store knows what its rows mean; so 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Callable, Container, Dict, Iterable, Mapping, Optional, Sequence, Tuple, Type, TypeVar, Union
+from typing import Any, Callable, Container, Dict, Iterable, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from .._errors import OptionError, RolloutError, StoreError
 from . import chain, retention, rules
 from . import clock as clocks
-from .decision import ALLOWED, DENIED, DUPLICATE, ROLLBACK, Clock, Decision, Grant, Request, Trigger
+from .decision import DENIED, DUPLICATE, ROLLBACK, Clock, Decision, Grant, Request, Trigger
 from .known import DEPLOYS
 from .ledger import Note
-from .memory import LASTING, NOT_RECOVERED, Fleet, Memory, fold, fold_fleet, news, shortened
+from .memory import LASTING, NOT_RECOVERED, Fleet, Memory, news, shortened
 from .model import (
     APPROVAL,
     COMMAND,
@@ -24,7 +24,6 @@ from .model import (
     DONE,
     LEASE,
     PAUSE,
-    REMEMBERED,
     RETENTION,
     ROLLOUT,
     STATE,
@@ -36,121 +35,17 @@ from .model import (
     Lease,
     Rollout,
 )
-from .policy import GuardPolicy, View, decide, mark
+from .pen import CHECKPOINT, MEMORY, Known, Pen, counted, owed_in, remembered, through
+from .policy import GuardPolicy, View, decide, mark, trigger_key
 from .store import Rows, Store
 
 T = TypeVar("T")
-R = TypeVar("R", Memory, Fleet)
-Remembered = Union[Memory, Fleet]
-# by key, what was made of the very note that a store gave out or took last: reading it costs more than deciding by it
-Known = Dict[str, Tuple[Note, Remembered]]
 
-_MEMORY = "memory:"  # + service, or nothing for the fleet's
-_TALLY = "tally"  # there, beside what is remembered of a service, and not in the chain: how often what happened
-_OWED = "owed"  # and what people have to know: its id, what it is, and since when, oldest first, until somebody told it
-_OWED_KEPT = 8
 _CLOCKS = "clocks"
 _RETAINED = "retained"  # where the newest retention entry is
-EVIDENCE_KEPT = 32_768  # of a trigger's evidence: characters of its JSON; of a longer one only the beginning
-_BEGINNING = 2048
 _TOLD_OF = (*DEPLOYS, ROLLBACK)  # whose ends our roles tell; a playbook of somebody's own does so itself
 _THEN = "then"  # in the intent of an action of our roles': what is to be done where it does not help
 WATCHDOG = "watchdog"  # when the alert pipeline's Watchdog was seen last
-
-
-class Pen:
-    """Writes entries in one transaction, and with them what they change in the guard's memory."""
-
-    def __init__(self, rows: Rows, known: Known) -> None:
-        self.rows = rows
-        self._known = known
-        self._newest: Optional[Tuple[int, str]] = None
-        self._memories: Dict[str, Memory] = {}
-        self._fleet: Optional[Fleet] = None
-        self._tallies: Dict[str, Dict[str, Any]] = {}
-        self._touched: Dict[str, None] = {}  # services of which something is to be kept, in their order
-        self._changed: Dict[str, Note] = {}
-
-    def expect(self, service: str, trigger: str = "") -> None:
-        """Said first, by what goes on to read and write all that is kept of a service."""
-        self.rows.expect(service, trigger, (_MEMORY + service, _MEMORY, _CLOCKS))
-
-    def write(self, service: str, kind: str, actor: str, body: Note, now: float) -> Entry:
-        seq, prev = self._newest or self.rows.newest()
-        entry, text = chain.linked(seq + 1, prev, now, service, kind, actor, body)
-        if len(text) > EVIDENCE_KEPT and kind in (TRIGGER, DECISION):
-            entry, text = chain.linked(seq + 1, prev, now, service, kind, actor, _bounded(body))
-        self.rows.add_entry(entry, text)
-        self._newest = (entry.seq, entry.hash)
-        if kind in REMEMBERED:
-            self._remember(entry)
-        return entry
-
-    def _remember(self, entry: Entry) -> None:
-        if entry.service:
-            before = self.memory(entry.service)
-            after = self._memories[entry.service] = fold(before, entry)
-            if after is not before:
-                self._touched[entry.service] = None
-        before_all = self.fleet()
-        after_all = self._fleet = fold_fleet(before_all, entry)
-        if after_all is not before_all:
-            self._learn(_MEMORY, after_all, after_all.as_dict())
-
-    def _learn(self, key: str, what: Remembered, note: Note) -> None:
-        self._changed[key] = note
-        self._known[key] = note, what
-
-    def memory(self, service: str) -> Memory:
-        if service not in self._memories:
-            self._memories[service] = self._recall(_MEMORY + service, Memory)
-        return self._memories[service]
-
-    def fleet(self) -> Fleet:
-        if self._fleet is None:
-            self._fleet = self._recall(_MEMORY, Fleet)
-        return self._fleet
-
-    def _recall(self, key: str, kind: Type[R]) -> R:
-        note = self.rows.note(key)
-        known, what = self._known.get(key, (None, None))
-        if known is note and isinstance(what, kind):
-            return what
-        read = kind.of(_remembered(note))
-        self._known[key] = note, read
-        return read
-
-    def count(self, service: str, steps: Mapping[str, float], latest: Optional[Mapping[str, float]] = None) -> None:
-        """Add `steps` to the service's counters, and set those in `latest`; they are not in the chain."""
-        counters = self._counters_of(service)
-        counters.update(latest or {})
-        for name, step in steps.items():
-            before = counters.get(name, 0)
-            counters[name] = (before if isinstance(before, (int, float)) else 0) + step
-
-    def owe(self, ident: str, what: str, service: str, now: float) -> None:
-        """Somebody has to be told: written here, so that a crash before that loses no page."""
-        counters = self._counters_of(service)
-        others = [one for one in _owed(counters) if one[0] != ident]
-        counters[_OWED] = [*others, [ident, what, now]][-_OWED_KEPT:]
-
-    def _counters_of(self, service: str) -> Dict[str, Any]:
-        """The service's counters, to be changed: they are written at the end."""
-        if service not in self._tallies:
-            self._tallies[service] = dict(_tally(self.rows.note(_MEMORY + service)))
-            self._touched[service] = None
-        return self._tallies[service]
-
-    def keep(self, key: str, value: Note) -> None:
-        self._changed[key] = value
-
-    def done(self) -> None:
-        for service in self._touched:
-            key, memory = _MEMORY + service, self.memory(service)
-            tally = self._tallies.get(service) or _tally(self.rows.note(key))
-            self._learn(key, memory, {**memory.as_dict(), _TALLY: tally} if tally else memory.as_dict())
-        for key, value in self._changed.items():
-            self.rows.put_note(key, value)
 
 
 class Book:
@@ -158,7 +53,7 @@ class Book:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: Known = {}
+        self._known: Optional[Known] = None
 
     # --- leases
 
@@ -312,10 +207,10 @@ class Book:
         if record:
             return self._write(lambda pen: _decided(pen, request, policy, now, clock)[0])
 
-        def work(rows: Rows) -> Decision:
-            return decide(policy, request, _view(Pen(rows, self._known), request, policy, now, clock), now)
+        def work(pen: Pen) -> Decision:
+            return decide(policy, request, _view(pen, request, policy, now, clock), now)
 
-        return self._store.read(work)
+        return self._read(work)
 
     def deny(
         self, request: Request, policy: GuardPolicy, *, now: float, clock: Optional[Clock] = None, only: Container[str]
@@ -338,47 +233,38 @@ class Book:
         return self._write(work)
 
     def memory(self, service: str) -> Memory:
-        return self._store.read(lambda rows: Pen(rows, self._known).memory(service))
+        return self._read(lambda pen: pen.memory(service))
 
     def fleet(self) -> Fleet:
-        return self._store.read(lambda rows: Pen(rows, self._known).fleet())
+        return self._read(lambda pen: pen.fleet())
 
     def services(self) -> Sequence[str]:
-        names = self._store.read(lambda rows: [key[len(_MEMORY) :] for key in rows.notes(_MEMORY)])
-        return sorted(name for name in names if name)
+        return self._read(lambda pen: pen.services())
 
     def counters(self) -> Mapping[str, Mapping[str, float]]:
-        def work(rows: Rows) -> Mapping[str, Mapping[str, float]]:
-            found = {key[len(_MEMORY) :]: _tally(note) for key, note in rows.notes(_MEMORY).items()}
+        def work(pen: Pen) -> Mapping[str, Mapping[str, float]]:
             return {
-                service: {name: float(n) for name, n in counted.items() if isinstance(n, (int, float))}
-                for service, counted in found.items()
-                if counted
+                service: {name: float(n) for name, n in tally.items() if isinstance(n, (int, float))}
+                for service, tally in pen.tallies().items()
+                if tally
             }
 
-        return self._store.read(work)
+        return self._read(work)
 
     # --- what people have to know
 
     def owed(self) -> Mapping[str, Mapping[str, Any]]:
-        def work(rows: Rows) -> Mapping[str, Mapping[str, Any]]:
+        def work(pen: Pen) -> Mapping[str, Mapping[str, Any]]:
             return {
-                str(ident): {"what": what, "service": key[len(_MEMORY) :], "at": at}
-                for key, note in rows.notes(_MEMORY).items()
-                for ident, what, at in _owed(_tally(note))
+                str(ident): {"what": what, "service": service, "at": at}
+                for service, tally in pen.tallies().items()
+                for ident, what, at in owed_in(tally)
             }
 
-        return self._store.read(work)
+        return self._read(work)
 
     def told(self, idents: Container[str]) -> None:
-        def work(pen: Pen) -> None:
-            for key, note in pen.rows.notes(_MEMORY).items():
-                owed = _owed(_tally(note))
-                left = [one for one in owed if one[0] not in idents]
-                if len(left) < len(owed):
-                    pen.keep(key, {**note, _TALLY: {**_tally(note), _OWED: left}})
-
-        self._write(work)
+        self._write(lambda pen: pen.told(idents))
 
     # --- small documents that are not in the chain
 
@@ -386,7 +272,7 @@ class Book:
         return self._store.read(lambda rows: rows.note(key))
 
     def change_note(self, key: str, change: Callable[[Note], Note]) -> Note:
-        rules.own_note(key, (_MEMORY, _CLOCKS, _RETAINED))
+        rules.own_note(key, (MEMORY, CHECKPOINT, _CLOCKS, _RETAINED))
 
         def work(pen: Pen) -> Note:
             changed = chain.decode(chain.canonical(change(pen.rows.note(key))))
@@ -422,13 +308,14 @@ class Book:
         def work(rows: Rows) -> Optional[str]:
             try:
                 entries, rollouts = list(rows.all_entries()), list(rows.all_rollouts())
-                remembered = {key[len(_MEMORY) :]: _remembered(note) for key, note in rows.notes(_MEMORY).items()}
+                notes = {key[len(MEMORY) :]: remembered(note) for key, note in rows.notes(MEMORY).items()}
+                seq, told = through(rows.note(CHECKPOINT)), rows.all_told()
             except StoreError as error:
                 return error.message
             return (
                 chain.first_break(entries, kept)
                 or chain.first_lie(entries, rollouts)
-                or retention.first_forgery(entries, remembered)
+                or retention.first_forgery(entries, notes, seq, told)
             )
 
         return self._store.read(work)
@@ -441,7 +328,8 @@ class Book:
             cut = retention.cut(list(pen.rows.all_entries()), list(pen.rows.all_rollouts()), before, exported)
             if cut is None:
                 return None
-            pen.rows.cut(cut.through, cut.rollouts, before)
+            pen.checkpoint()
+            pen.rows.cut(cut.through, cut.rollouts)
             entry = pen.write("", RETENTION, actor, cut.body, now)
             pen.keep(_RETAINED, {"seq": entry.seq})
             return entry
@@ -461,28 +349,27 @@ class Book:
         self._store.close()
 
     def _write(self, work: Callable[[Pen], T]) -> T:
-        def whole(rows: Rows) -> T:
-            pen = Pen(rows, self._known)
+        def whole(rows: Rows) -> Tuple[T, Optional[Known]]:
+            pen = self._pen(rows)
             result = work(pen)
             pen.done()
-            return result
+            return result, pen.left
 
-        return self._store.write(whole)
+        result, self._known = self._store.write(whole)
+        return result
 
+    def _read(self, work: Callable[[Pen], T]) -> T:
+        def whole(rows: Rows) -> Tuple[T, Optional[Known]]:
+            pen = self._pen(rows)
+            return work(pen), pen.left
 
-def _remembered(note: Note) -> Note:
-    """What the chain says of a service, without what is counted beside it."""
-    return {key: value for key, value in note.items() if key != _TALLY}
+        result, self._known = self._store.read(whole)
+        return result
 
-
-def _tally(note: Note) -> Note:
-    tally = note.get(_TALLY)
-    return tally if isinstance(tally, dict) else {}
-
-
-def _owed(counters: Note) -> Sequence[Sequence[object]]:
-    owed = counters.get(_OWED)
-    return owed if isinstance(owed, list) else ()
+    def _pen(self, rows: Rows) -> Pen:
+        """With what is known; of a transaction that fails nothing is, so that the next one reads all anew."""
+        known, self._known = self._known, None
+        return Pen(rows, known)
 
 
 def _first(rollouts: Sequence[Rollout]) -> Optional[Rollout]:
@@ -525,11 +412,6 @@ def _save(rows: Rows, lease: Lease, rollout_id: str, progress: Note, now: float)
         raise RolloutError(f"Rollout {found.id} could not be written to", service=lease.service)
 
 
-def _seen_key(request: Request) -> str:
-    """One signal may lead to several actions, one after the other, but to each only once."""
-    return f"{request.action}:{request.trigger.kind}:{shortened(request.trigger.id)}"
-
-
 def _told(trigger: Trigger) -> Dict[str, object]:
     """The trigger's entry. It comes from outside: however much it says, only so much is kept."""
     return {
@@ -540,21 +422,11 @@ def _told(trigger: Trigger) -> Dict[str, object]:
     }
 
 
-def _bounded(body: Note) -> Note:
-    """`body` with no more of its evidence than is kept."""
-    evidence = body.get("evidence")
-    text = chain.canonical(evidence)
-    if not isinstance(evidence, Mapping) or len(text) <= EVIDENCE_KEPT:
-        return body
-    cut = {"cut_from": len(text), "sha256": chain.fingerprint(evidence), "begins": text[:_BEGINNING]}
-    return {**body, "evidence": cut}
-
-
 def _view(pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Optional[Clock]) -> View:
     if not request.service:
         raise OptionError("A decision needs a service", mend="Name the one that is to be acted on")
-    rows, key = pen.rows, _seen_key(request)
-    pen.expect(request.service, key)
+    rows, key = pen.rows, trigger_key(request)
+    pen.expect(request.service, key, (_CLOCKS,))
     lease = rows.lease(request.service)
     seen = rows.note(WATCHDOG).get("at") if policy.watchdog is not None else None
     return View(
@@ -562,7 +434,7 @@ def _view(pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Op
         fleet=pen.fleet(),
         lease=lease if lease is not None and rules.in_force(lease, now) else None,
         unfinished=_first(rows.unfinished(request.service)),
-        seen=rows.seen(request.service, key),
+        seen=rows.told(request.service, key),
         watchdog_at=float(seen) if isinstance(seen, (int, float)) else None,
         drift=_drift(pen, policy, now, clock),
         escalates=bool(request.after) and _escalates(pen.rows, request, now),
@@ -615,30 +487,22 @@ def _decided(
     pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Optional[Clock]
 ) -> Tuple[Decision, bool]:
     """The decision, recorded; True with it when it is what the same trigger was told before."""
-    view, trigger = _view(pen, request, policy, now, clock), request.trigger
+    view, trigger, key = _view(pen, request, policy, now, clock), request.trigger, trigger_key(request)
     decision = decide(policy, request, view, now)
-    pen.count(request.service, _counted(decision))
-    seen = mark(decision, view.seen)
-    repeated = decision.reason == DUPLICATE or view.seen == seen
-    first = view.seen is None and trigger.kind not in LASTING
-    told = first or news(view.memory, trigger, policy.rearm_below)
-    if told:
-        pen.write(request.service, TRIGGER, request.actor, _told(trigger), now)
-    if not repeated:
+    told = mark(decision, view.seen)
+    repeated = decision.reason == DUPLICATE or view.seen == told
+    is_news = (view.seen is None and trigger.kind not in LASTING) or news(view.memory, trigger, policy.rearm_below)
+    if is_news:
+        pen.write(request.service, TRIGGER, request.actor, _told(trigger), now, trigger=key)
+    if repeated:
+        pen.count(request.service, counted(decision.action, decision.verdict, decision.reason))
+    else:
         # of a trigger that is known, the evidence of this time belongs to the decision
-        evidence = {} if told else {"evidence": trigger.evidence}
-        pen.write(request.service, DECISION, request.actor, {**_recorded(request, decision), **evidence}, now)
-        pen.rows.mark_seen(request.service, _seen_key(request), seen, now)
-        if decision.page:
-            pen.owe(decision.id, "decision", request.service, now)
+        body = _recorded(request, decision)
+        if not is_news:
+            body["evidence"] = trigger.evidence
+        pen.write(request.service, DECISION, request.actor, body, now, trigger=key, told=told)
     return decision, repeated
-
-
-def _counted(decision: Decision) -> Dict[str, float]:
-    steps: Dict[str, float] = {f"decisions:{decision.action}:{decision.verdict}": 1}
-    if decision.verdict != ALLOWED:
-        steps[f"suppressed:{decision.action}:{decision.reason or decision.verdict}"] = 1
-    return steps
 
 
 def _recorded(request: Request, decision: Decision) -> Dict[str, object]:

@@ -47,9 +47,14 @@ def written(value: object) -> str:
     return _encode(value)
 
 
+def masked(text: str) -> str:
+    """As `canonical` keeps it: without what a URL names its user by."""
+    return _USERINFO.sub(MASK, text) if "://" in text else text
+
+
 def _plain(value: object, where: _Where) -> object:
     if isinstance(value, str):
-        return _USERINFO.sub(MASK, value) if "://" in value else value
+        return masked(value)
     if value is None or isinstance(value, int):
         return value
     if isinstance(value, float):

@@ -22,8 +22,8 @@ from .chain import GENESIS
 Row = Dict[str, Any]
 Object = Dict[str, Any]
 
-VERSION = "2"
-SECTIONS = ("leases", "rollouts", "commands", "notes", "seen", "entries", "segments")
+VERSION = "3"
+SECTIONS = ("leases", "rollouts", "commands", "notes", "told", "entries", "segments")
 LEDGER = "selfheal.delivery/ledger"  # label on everything of one ledger: the head's name
 PART = "selfheal.delivery/part"  # label: head | begun | segment | body
 HEAD, BEGUN, SEGMENT, BODY = "head", "begun", "segment", "body"
@@ -249,17 +249,16 @@ class Segment:
     entries: Tuple[Row, ...] = ()
     rollouts: Tuple[Row, ...] = ()
     commands: Tuple[Row, ...] = ()
-    seen: Tuple[Row, ...] = ()
+    told: Tuple[Row, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.entries or self.rollouts or self.commands or self.seen)
+        return bool(self.entries or self.rollouts or self.commands or self.told)
 
     def text(self) -> str:
         return line(vars(self))
 
     def index(self, ref: Ref, number: int) -> Row:
         """The head's line about it."""
-        times = [row["at"] for row in self.seen]
         return {
             "parts": {"segment": ref.row()},
             "number": number,
@@ -268,15 +267,15 @@ class Segment:
             "rollouts": fingerprints((row["id"],) for row in self.rollouts),
             "services": fingerprints((row["service"],) for row in self.rollouts),
             "commands": max((row["seq"] for row in self.commands), default=0),
-            "seen": fingerprints((row["service"], row["trigger"]) for row in self.seen),
-            "seen_from": min(times, default=0),
+            "told": fingerprints((row["service"], row["trigger"]) for row in self.told),
+            "told_from": min((row["seq"] for row in self.told), default=0),
         }
 
 
 def read_segment(text: str, where: str) -> Segment:
     try:
-        told = json.loads(text)
-        return Segment(*(tuple(told[name]) for name in ("entries", "rollouts", "commands", "seen")))
+        found = json.loads(text)
+        return Segment(*(tuple(found[name]) for name in ("entries", "rollouts", "commands", "told")))
     except (ValueError, KeyError, TypeError) as error:
         raise corrupt(where, "it cannot be read") from error
 

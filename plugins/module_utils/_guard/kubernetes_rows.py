@@ -23,7 +23,7 @@ _MERGED = 16  # segments, each smaller than half of that, are merged when there 
 # a section above the first number is moved into segments, but for the newest rows, of the second size
 _ENTRIES = (40 * 1024, 10 * 1024)
 _CLOSED = (24 * 1024, 6 * 1024)
-_SEEN = (24 * 1024, 6 * 1024)
+_TOLD = (24 * 1024, 6 * 1024)
 
 _BODIES = ("intent", "progress", "outcome")
 _KEYS: Mapping[str, Tuple[str, ...]] = {
@@ -31,7 +31,7 @@ _KEYS: Mapping[str, Tuple[str, ...]] = {
     "rollouts": ("id",),
     "commands": ("seq",),
     "notes": ("key",),
-    "seen": ("service", "trigger"),
+    "told": ("service", "trigger"),
     "segments": ("number",),
     "entries": ("seq",),
 }
@@ -40,16 +40,16 @@ _TEXTS: Mapping[str, str] = {
     "rollouts": "id service release kind state by",
     "commands": "service command by reason rollout",
     "notes": "key",
-    "seen": "service trigger what",
-    "segments": "rollouts services seen",
+    "told": "service trigger told",
+    "segments": "rollouts services told",
 }
 _NUMBERS: Mapping[str, str] = {
     "leases": "token expires",
     "rollouts": "number token opened_at updated_at",
     "commands": "seq at",
     "notes": "",
-    "seen": "at",
-    "segments": "number bytes first last commands seen_from",
+    "told": "seq",
+    "segments": "number bytes first last commands told_from",
 }
 
 Key = Tuple[object, ...]
@@ -68,6 +68,8 @@ class Parts(Protocol):
 
 class HeadRows:
     """`Rows` over `head`; `time` is the store's clock. `finish` is what has to be written."""
+
+    lag = 0  # the head is written as a whole
 
     def __init__(self, head: Head, parts: Parts, clock: Callable[[], Optional[float]], where: str) -> None:
         self._head, self._parts, self._clock, self._where = head, parts, clock, where
@@ -270,12 +272,14 @@ class HeadRows:
     def newest(self) -> Tuple[int, str]:
         return self._counters.seq, self._counters.hash
 
-    def add_entry(self, entry: Entry, body: str = "") -> None:
+    def add_entry(self, entry: Entry, body: str = "", trigger: str = "", told: str = "") -> None:
         row = {**asdict(replace(entry, body={})), "body": chain.decode(body or chain.canonical(entry.body))}
         _refuse_broken(row)
         self._entry_lines().append(line(row))
         self._counters = replace(self._counters, seq=entry.seq, hash=entry.hash)
         self._changed.add("entries")
+        if told:
+            self._put("told", {"service": entry.service, "trigger": trigger, "told": told, "seq": entry.seq})
 
     def entries(self, service: str, after: int, limit: int) -> Sequence[Entry]:
         found: List[Entry] = []
@@ -331,21 +335,26 @@ class HeadRows:
         except (KeyError, TypeError, ValueError) as error:
             raise corrupt(f"entry {row.get('seq')}", f"it cannot be read ({error!r})") from error
 
-    # --- triggers and small documents
+    # --- triggers that were decided on, and small documents
 
-    def seen(self, service: str, trigger: str) -> Optional[str]:
-        row = self._table("seen").get((service, trigger))
+    def told(self, service: str, trigger: str) -> Optional[str]:
+        row = self._table("told").get((service, trigger))
         if row is not None:
-            return str(row["what"])
+            return str(row["told"])
         for index in reversed(self._segments()):
-            if may_have(index["seen"], service, trigger):
-                for row in self._segment(index).seen:
+            if may_have(index["told"], service, trigger):
+                for row in self._segment(index).told:
                     if (row["service"], row["trigger"]) == (service, trigger):
-                        return str(row["what"])
+                        return str(row["told"])
         return None
 
-    def mark_seen(self, service: str, trigger: str, what: str, now: float) -> None:
-        self._put("seen", {"service": service, "trigger": trigger, "what": what, "at": now})
+    def all_told(self) -> Mapping[Tuple[str, str], str]:
+        rows: List[Row] = []
+        for index in self._segments():
+            if index["told"]:
+                rows += self._segment(index).told
+        rows += self._table("told").values()
+        return {(row["service"], row["trigger"]): str(row["told"]) for row in rows}
 
     def note(self, key: str) -> Mapping[str, object]:
         row = self._table("notes").get((key,))
@@ -366,7 +375,7 @@ class HeadRows:
     def time(self) -> Optional[float]:
         return self._clock()
 
-    def cut(self, seq: int, rollouts: Sequence[str], seen_before: float) -> None:
+    def cut(self, seq: int, rollouts: Sequence[str]) -> None:
         gone = set(rollouts)
         self.was_cut = True
         kept = [text for text in self._entry_lines() if self._entry_row(text)["seq"] > seq]
@@ -375,19 +384,19 @@ class HeadRows:
             self._changed.add("entries")
         self._drop("rollouts", [row for row in self._here("") if row["id"] in gone])
         self._drop("commands", [row for row in self._table("commands").values() if row["rollout"] in gone])
-        self._drop("seen", [row for row in self._table("seen").values() if row["at"] < seen_before])
+        self._drop("told", [row for row in self._table("told").values() if row["seq"] <= seq])
         for index in self._segments():
             doomed = any(may_have(index["rollouts"], name) for name in gone)
-            if 0 < index["first"] <= seq or doomed or (index["seen"] and index["seen_from"] < seen_before):
-                self._cut_segment(index, seq, gone, seen_before)
+            if 0 < index["first"] <= seq or doomed or 0 < index["told_from"] <= seq:
+                self._cut_segment(index, seq, gone)
 
-    def _cut_segment(self, index: Row, seq: int, gone: Set[str], seen_before: float) -> None:
+    def _cut_segment(self, index: Row, seq: int, gone: Set[str]) -> None:
         before = self._segment(index)
         after = Segment(
             tuple(row for row in before.entries if row["seq"] > seq),
             tuple(row for row in before.rollouts if row["id"] not in gone),
             tuple(row for row in before.commands if row["rollout"] not in gone),
-            tuple(row for row in before.seen if row["at"] >= seen_before),
+            tuple(row for row in before.told if row["seq"] > seq),
         )
         if after == before:
             return
@@ -411,14 +420,14 @@ class HeadRows:
         return self._entry_lines() if section == "entries" else list(self._written[section].values())
 
     def _spill(self) -> None:
-        entries, closed, seen = self._old_entries(), self._old_rollouts(), self._old_seen()
-        rows = [("entries", row) for row in entries] + [("seen", row) for row in seen]
+        entries, closed, told = self._old_entries(), self._old_rollouts(), self._old_told()
+        rows = [("entries", row) for row in entries] + [("told", row) for row in told]
         rows += [("rollouts", self._inlined(row)) for row in closed]
         gone = {row["id"] for row in closed}
         said = [row for row in self._table("commands").values() if row["rollout"] in gone] if gone else []
         self._drop("rollouts", closed)
         self._drop("commands", said)
-        self._drop("seen", seen)
+        self._drop("told", told)
         for filled in _filled([*rows, *(("commands", row) for row in said)]):
             self._counters = replace(self._counters, segments=self._counters.segments + 1)
             self._put_segment(filled, self._counters.segments)
@@ -469,11 +478,11 @@ class HeadRows:
         closed = [row for row in self._here("") if row["state"] not in UNFINISHED]
         return closed[: _old(self._lines_for("rollouts", closed), *_CLOSED)]
 
-    def _old_seen(self) -> List[Row]:
-        if "seen" not in self._changed:
+    def _old_told(self) -> List[Row]:
+        if "told" not in self._changed:
             return []
-        rows = sorted(self._table("seen").values(), key=lambda row: float(row["at"]))
-        return rows[: _old(self._lines_for("seen", rows), *_SEEN)]
+        rows = sorted(self._table("told").values(), key=lambda row: int(row["seq"]))
+        return rows[: _old(self._lines_for("told", rows), *_TOLD)]
 
     def _lines_for(self, section: str, rows: Iterable[Row]) -> List[str]:
         written = self._written[section]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Dict, FrozenSet, Mapping, Optional, Sequence, Tuple
 
 from .._errors import OptionError, nearest
+from . import chain
 from . import decision as say
 from .checks import (
     APPROVED,
@@ -30,6 +31,7 @@ from .checks import (
 )
 from .decision import FLAG_ON, HEALING, PROMOTE, ROLLBACK, ROLLOUT, UNDO, Decision, Request
 from .limits import ACT, OBSERVE, GuardPolicy, parse_guard
+from .memory import shortened
 
 __all__ = ["DENIES", "PERSON_DENIES", "TABLE", "GuardPolicy", "View", "breaker", "decide", "mark", "parse_guard"]
 
@@ -138,10 +140,30 @@ def mark(decision: Decision, seen: Optional[str] = None) -> str:
 
     One that was allowed is never forgotten. A denial that nobody was paged for says so: the next one may have to.
     """
-    if decision.verdict != say.DENIED:
-        return decision.verdict
-    told = f"{say.DENIED}:{decision.reason}"
-    return told if decision.page or seen == told else f"{told}:untold"
+    return _mark(decision.verdict, decision.reason, decision.page or seen == f"{say.DENIED}:{decision.reason}")
+
+
+def _mark(verdict: str, reason: str, paged: bool) -> str:
+    if verdict != say.DENIED:
+        return verdict
+    return f"{say.DENIED}:{reason}" if paged else f"{say.DENIED}:{reason}:untold"
+
+
+def trigger_key(request: Request) -> str:
+    """What its trigger is found by. One signal may lead to several actions, one after the other, but to each once."""
+    return _trigger_key(request.action, request.trigger.kind, chain.masked(shortened(request.trigger.id)))
+
+
+def told_by(decision: Mapping[str, object]) -> Tuple[str, str]:
+    """The key of the trigger that a recorded decision is about, and its `mark`, as that was when it was recorded."""
+    action, condition, trigger = (str(decision.get(name)) for name in ("action", "condition", "trigger"))
+    verdict, reason = str(decision.get("verdict")), str(decision.get("reason"))
+    key = _trigger_key(action, condition.partition(":")[0], trigger)
+    return key, _mark(verdict, reason, decision.get("page") is True)
+
+
+def _trigger_key(action: str, kind: str, ident: str) -> str:
+    return f"{action}:{kind}:{ident}"
 
 
 # the first way back counted for the incident: that it did not help says nothing against the next one

@@ -69,12 +69,10 @@ CREATE INDEX command_rollout ON command (rollout);
 
 CREATE TABLE entry (
     seq bigint PRIMARY KEY, at double precision NOT NULL, service text COLLATE "C" NOT NULL, kind text NOT NULL,
-    actor text NOT NULL, body text NOT NULL, prev text NOT NULL, hash text NOT NULL);
+    actor text NOT NULL, body text NOT NULL, prev text NOT NULL, hash text NOT NULL,
+    trigger text COLLATE "C" NOT NULL, told text NOT NULL);
 CREATE INDEX entry_service ON entry (service, seq);
-
-CREATE TABLE seen (
-    service text COLLATE "C" NOT NULL, trigger text COLLATE "C" NOT NULL, what text NOT NULL,
-    at double precision NOT NULL, PRIMARY KEY (service, trigger));
+CREATE INDEX entry_told ON entry (service, trigger, seq) WHERE told <> '';
 
 CREATE TABLE note (key text COLLATE "C" PRIMARY KEY, value text NOT NULL) WITH (fillfactor = 50);
 """

@@ -21,7 +21,7 @@ from . import chain, postgresql_failures
 from .model import UNFINISHED, Command, Entry, Lease, Rollout
 from .postgresql_wire import Answer, Row, Statement, Value, Wire, encoded
 
-VERSION = 2
+VERSION = 3
 IS_UNFINISHED = f"state IN {UNFINISHED!r}"
 _PAGE = 1000
 
@@ -36,7 +36,8 @@ _ENTRY = "SELECT seq, at, service, kind, actor, body, prev, hash FROM entry"
 _LEASE_OF = f"{_LEASE} WHERE service = $1"
 # one at most, says its index; without an order there is no other index to be tempted by
 _UNFINISHED_OF = f"{_ROLLOUT} WHERE service = $1 AND {IS_UNFINISHED}"
-_SEEN = "SELECT what FROM seen WHERE service = $1 AND trigger = $2"
+# the sum keeps the newest entries from being searched one by one for a trigger that none is about
+_TOLD = "SELECT told FROM entry WHERE service = $1 AND trigger = $2 AND told <> '' ORDER BY seq + 0 DESC LIMIT 1"
 _NOTE = "SELECT key, value FROM note WHERE key = $1"
 _TOGETHER = 8  # rows in one INSERT, at most
 _MARK = re.compile(r"\$(\d+)")
@@ -66,7 +67,7 @@ def _opening(schema: str, notes: Optional[int]) -> str:
     asked = [
         "holder, token, expires",
         f"EXISTS (SELECT FROM rollout WHERE service = $1 AND {IS_UNFINISHED})",
-        "(SELECT what FROM seen WHERE service = $1 AND trigger = $2)",
+        f"({_TOLD})",
         *(f"(SELECT value FROM note WHERE key = ${number + 3})" for number in range(notes)),
     ]
     return f"SELECT {head}, {', '.join(asked)} {source} LEFT JOIN lease ON service = $1"
@@ -131,6 +132,8 @@ class PostgresqlRows:
 
     Nothing goes out before something is asked for.
     """
+
+    lag = 128
 
     def __init__(self, wire: Wire, where: str, schema: str, begin: Sequence[Statement], notes: Known) -> None:
         self._wire = wire
@@ -220,13 +223,13 @@ class PostgresqlRows:
         return answers
 
     def _learn(self, expected: Expected, row: Row) -> None:
-        holder, token, expires, unfinished, seen, *notes = row
+        holder, token, expires, unfinished, told, *notes = row
         service = expected.service
         self._know("lease", _LEASE_OF, (service,), [(service, holder, token, expires)] if token else [])
         if unfinished == "f":  # else it is asked for when somebody wants to know which
             self._know("rollout", _UNFINISHED_OF, (service,), [])
         if expected.trigger:
-            self._know("seen", _SEEN, (service, expected.trigger), [(seen,)] if seen else [])
+            self._know("entry", _TOLD, (service, expected.trigger), [(told,)] if told else [])
         for key, text in zip(expected.notes, notes):
             self._know("note", _NOTE, (key,), [(key, text)] if text else [])
 
@@ -333,12 +336,12 @@ class PostgresqlRows:
             self._newest = (int(rows[0][0]), rows[0][1]) if rows else (0, chain.GENESIS)
         return self._newest
 
-    def add_entry(self, entry: Entry, body: str = "") -> None:
+    def add_entry(self, entry: Entry, body: str = "", trigger: str = "", told: str = "") -> None:
         self._insert(
             "entry",
-            "INSERT INTO entry (seq, at, service, kind, actor, body, prev, hash)",
+            "INSERT INTO entry (seq, at, service, kind, actor, body, prev, hash, trigger, told)",
             *(entry.seq, entry.at, entry.service, entry.kind, entry.actor, body or chain.written(entry.body)),
-            *(entry.prev, entry.hash),
+            *(entry.prev, entry.hash, trigger, told),
         )
         self._newest = self.added = (entry.seq, entry.hash)
 
@@ -363,17 +366,13 @@ class PostgresqlRows:
 
     # --- triggers that were decided on, and small documents
 
-    def seen(self, service: str, trigger: str) -> Optional[str]:
-        rows = self._find("seen", _SEEN, service, trigger)
+    def told(self, service: str, trigger: str) -> Optional[str]:
+        rows = self._find("entry", _TOLD, service, trigger)
         return rows[0][0] if rows else None
 
-    def mark_seen(self, service: str, trigger: str, what: str, now: float) -> None:
-        self.put(
-            "seen",
-            "INSERT INTO seen VALUES ($1, $2, $3, $4) ON CONFLICT (service, trigger)"
-            " DO UPDATE SET what = EXCLUDED.what, at = EXCLUDED.at",
-            *(service, trigger, what, now),
-        )
+    def all_told(self) -> Mapping[Tuple[str, str], str]:
+        rows = self._ask("SELECT service, trigger, told FROM entry WHERE told <> '' ORDER BY seq")
+        return {(service, trigger): told for service, trigger, told in rows}
 
     def note(self, key: str) -> Mapping[str, object]:
         return self._as_notes(self._find("note", _NOTE, key)).get(key, {})
@@ -406,13 +405,12 @@ class PostgresqlRows:
         self.begin()
         return self._ahead + time.monotonic()
 
-    def cut(self, seq: int, rollouts: Sequence[str], seen_before: float) -> None:
+    def cut(self, seq: int, rollouts: Sequence[str]) -> None:
         self.begin()
         ids = json.dumps(list(rollouts))
         self.put("entry", "DELETE FROM entry WHERE seq <= $1", seq)
         for table, column in (("command", "rollout"), ("rollout", "id")):
             self.put(table, f"DELETE FROM {table} WHERE {column} IN (SELECT json_array_elements_text($1::json))", ids)
-        self.put("seen", "DELETE FROM seen WHERE at < $1", seen_before)
         self._newest = None
 
     def _as_rollout(self, row: Row) -> Rollout:

@@ -10,13 +10,14 @@ of the releases that are known good.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Set
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from .._errors import OptionError
 from . import chain
 from .known import RECORDED, failed, passed
 from .memory import Fleet, Memory, fold, fold_fleet
-from .model import DONE, REMEMBERED, ROLLOUT, STATE, UNFINISHED, Entry, Rollout
+from .model import DECISION, DONE, REMEMBERED, ROLLOUT, STATE, UNFINISHED, Entry, Rollout
+from .policy import told_by
 
 KEPT_ROLLOUTS = 20  # of each service, whatever their age: known good and found bad are read from them
 
@@ -124,17 +125,35 @@ def _recorded(
     return [row for row in [*earlier, *told] if row.get("rollout") in good and any(row.get(name) for name in RECORDED)]
 
 
-def first_forgery(entries: Sequence[Entry], remembered: Mapping[str, Mapping[str, object]]) -> Optional[str]:
-    """None when the guard remembers what the entries say (by service, '' the fleet), else one sentence."""
-    known = chain.base(entries)[2]
-    memories, fleet = _memories(entries, known), _fleet(entries, known)
-    told = {service: memory.as_dict() for service, memory in memories.items()}
-    told[""] = fleet.as_dict()
-    for service in sorted({*told, *remembered}):
+def first_forgery(
+    entries: Sequence[Entry],
+    remembered: Mapping[str, Mapping[str, object]],
+    through: int,
+    told: Mapping[Tuple[str, str], str],
+) -> Optional[str]:
+    """None when the guard remembers what the entries say (by service, '' the fleet), else one sentence.
+
+    What it remembers is as of the entry `through`; `told` is by service and trigger, as of the last one.
+    """
+    began, _hash, known = chain.base(entries)
+    if through != began and all(entry.seq != through for entry in entries):
+        return f"What the guard remembers is said to be that of entry {through}, which there is none of."
+    earlier = [entry for entry in entries if entry.seq <= through]
+    memories = {service: memory.as_dict() for service, memory in _memories(earlier, known).items()}
+    memories[""] = _fleet(earlier, known).as_dict()
+    for service in sorted({*memories, *remembered}):
         nothing = Memory().as_dict() if service else Fleet().as_dict()
-        if chain.canonical(remembered.get(service) or nothing) != chain.canonical(told.get(service, nothing)):
+        if chain.canonical(remembered.get(service) or nothing) != chain.canonical(memories.get(service, nothing)):
             whose = f"of {service}" if service else "of all services together"
             return f"What the guard remembers {whose} is not what the entries say: it was changed behind the ledger."
+    decisions = [(entry.service, *told_by(entry.body)) for entry in entries if entry.kind == DECISION]
+    recorded = {(service, trigger): said for service, trigger, said in decisions}
+    for service, trigger in sorted({*recorded, *told}):
+        if recorded.get((service, trigger)) != told.get((service, trigger)):
+            return (
+                f"What was decided about the trigger {trigger!r} of {service} is not found as the entries say it: "
+                "it was changed behind the ledger."
+            )
     return None
 
 

@@ -27,7 +27,7 @@ from .model import UNFINISHED, Command, Entry, Lease, Rollout
 from .store import Rows, T
 
 MEMORY = ":memory:"
-VERSION = 3
+VERSION = 4
 # pages (4 MiB) of the log before it is begun anew: a commit that makes the file longer waits longer for the disk
 _CHECKPOINT = 1000
 _BUSY = 0.002  # seconds that SQLite waits by itself for a lock
@@ -54,12 +54,8 @@ CREATE INDEX command_rollout ON command (rollout);
 
 CREATE TABLE entry (
     seq INTEGER PRIMARY KEY, at REAL NOT NULL, service TEXT NOT NULL, kind TEXT NOT NULL, actor TEXT NOT NULL,
-    body TEXT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL);
-CREATE INDEX entry_service ON entry (service);
-
-CREATE TABLE seen (
-    service TEXT NOT NULL, trigger TEXT NOT NULL, what TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (service, trigger))
-    WITHOUT ROWID;
+    body TEXT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL, trigger TEXT NOT NULL, told TEXT NOT NULL);
+CREATE INDEX entry_service ON entry (service, trigger);
 
 CREATE TABLE note (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
@@ -96,6 +92,8 @@ def _of(service: str) -> str:
 
 class _Rows:
     """The rows of one connection, inside whatever transaction it is in."""
+
+    lag = 128
 
     def __init__(self, db: sqlite3.Connection, path: str) -> None:
         self._db = db
@@ -215,39 +213,45 @@ class _Rows:
             self._newest = (row[0], row[1]) if row else (0, chain.GENESIS)
         return self._newest
 
-    def add_entry(self, entry: Entry, body: str = "") -> None:
+    def add_entry(self, entry: Entry, body: str = "", trigger: str = "", told: str = "") -> None:
         self._db.execute(
-            "INSERT INTO entry (seq, at, service, kind, actor, body, prev, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO entry (seq, at, service, kind, actor, body, prev, hash, trigger, told)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (entry.seq, entry.at, entry.service, entry.kind, entry.actor, body or chain.written(entry.body))
-            + (entry.prev, entry.hash),
+            + (entry.prev, entry.hash, trigger, told),
         )
         self._newest = entry.seq, entry.hash
 
     def entries(self, service: str, after: int, limit: int) -> Sequence[Entry]:
-        where = f"WHERE {_of(service)} seq > :after ORDER BY seq LIMIT :limit"
-        return self._entries(where, {"service": service, "after": after, "limit": limit})
+        return self._entries("seq", service, after, limit)
 
     def last_entries(self, service: str, limit: int) -> Sequence[Entry]:
-        where = f"WHERE {_of(service)} 1 ORDER BY seq DESC LIMIT :limit"
-        return self._entries(where, {"service": service, "limit": limit})
+        return self._entries("seq DESC", service, 0, limit)
 
     def all_entries(self) -> Iterable[Entry]:
-        return self._entries("ORDER BY seq", {})
+        return [self._as_entry(row) for row in self._db.execute(f"{_ENTRY} ORDER BY seq")]
 
-    def _entries(self, where: str, values: Mapping[str, object]) -> List[Entry]:
-        return [self._as_entry(row) for row in self._db.execute(f"{_ENTRY} {where}", values)]
+    def _entries(self, order: str, service: str, after: int, limit: int) -> List[Entry]:
+        where = f"seq > :after ORDER BY {order} LIMIT :limit"
+        if service:
+            # which ones says the index alone, in whatever order; only these are read
+            where = f"seq IN (SELECT seq FROM entry INDEXED BY entry_service WHERE service = :service AND {where})"
+            where += f" ORDER BY {order}"
+        values = {"service": service, "after": after, "limit": limit}
+        return [self._as_entry(row) for row in self._db.execute(f"{_ENTRY} WHERE {where}", values)]
 
-    # --- triggers and notes
+    # --- triggers that were decided on, and notes
 
-    def seen(self, service: str, trigger: str) -> Optional[str]:
-        row = self._db.execute("SELECT what FROM seen WHERE service = ? AND trigger = ?", (service, trigger)).fetchone()
+    def told(self, service: str, trigger: str) -> Optional[str]:
+        row = self._db.execute(
+            "SELECT told FROM entry WHERE service = ? AND trigger = ? AND told <> '' ORDER BY seq DESC LIMIT 1",
+            (service, trigger),
+        ).fetchone()
         return str(row[0]) if row else None
 
-    def mark_seen(self, service: str, trigger: str, what: str, now: float) -> None:
-        self._db.execute(
-            "INSERT OR REPLACE INTO seen (service, trigger, what, at) VALUES (?, ?, ?, ?)",
-            (service, trigger, what, now),
-        )
+    def all_told(self) -> Mapping[Tuple[str, str], str]:
+        rows = self._db.execute("SELECT service, trigger, told FROM entry WHERE told <> '' ORDER BY seq")
+        return {(service, trigger): told for service, trigger, told in rows}
 
     def note(self, key: str) -> Mapping[str, object]:
         if key not in self._notes:
@@ -270,13 +274,12 @@ class _Rows:
     def time(self) -> Optional[float]:
         return None  # it is this machine's
 
-    def cut(self, seq: int, rollouts: Sequence[str], seen_before: float) -> None:
+    def cut(self, seq: int, rollouts: Sequence[str]) -> None:
         self.forget()
         self._db.execute("DELETE FROM entry WHERE seq <= ?", (seq,))
         for name in rollouts:
             self._db.execute("DELETE FROM command WHERE rollout = ?", (name,))
             self._db.execute("DELETE FROM rollout WHERE id = ?", (name,))
-        self._db.execute("DELETE FROM seen WHERE at < ?", (seen_before,))
 
     def _as_rollout(self, row: Tuple[str, ...]) -> Rollout:
         try:

@@ -20,8 +20,10 @@ T = TypeVar("T")
 class Rows(Protocol):
     """What a piece of work sees and changes. Mappings go in and come out as JSON knows them (`chain.canonical`)."""
 
+    lag: int  # entries that may follow the checkpoint: as many have to be read by who comes new
+
     def expect(self, service: str, trigger: str, notes: Sequence[str]) -> None:
-        """Said first: the service's lease, its unfinished rollout, these notes and what was seen of the trigger (''
+        """Said first: the service's lease, its unfinished rollout, these notes and what was told of the trigger (''
         for none) may be asked for. Where each question costs a round trip, they are all fetched with the first."""
 
     # --- leases: one row for each service, for ever, because its token only rises
@@ -73,8 +75,12 @@ class Rows(Protocol):
     def newest(self) -> Tuple[int, str]:
         """seq and hash of the newest entry; (0, GENESIS) before the first."""
 
-    def add_entry(self, entry: Entry, body: str = "") -> None:
-        """`body` is the entry's as `chain.linked` wrote it; without it, it is written again."""
+    def add_entry(self, entry: Entry, body: str = "", trigger: str = "", told: str = "") -> None:
+        """`body` is the entry's as `chain.linked` wrote it; without it, it is written again.
+
+        `trigger` is which one it is about, where it is about one. Of a decision, `told` is what `told` gives from now
+        on, for as long as the entry is kept.
+        """
 
     def entries(self, service: str, after: int, limit: int) -> Sequence[Entry]:
         """With a higher seq than `after`, oldest first; of one service, or with '' of all."""
@@ -85,15 +91,16 @@ class Rows(Protocol):
     def all_entries(self) -> Iterable[Entry]:
         """Every one, in the order of seq; StoreError for a row that cannot be read."""
 
-    # --- triggers that were decided on, and small documents
+    def told(self, service: str, trigger: str) -> Optional[str]:
+        """What the newest decision about this trigger of the service told."""
 
-    def seen(self, service: str, trigger: str) -> Optional[str]:
-        """What `mark_seen` kept last for this trigger of the service."""
+    def all_told(self) -> Mapping[Tuple[str, str], str]:
+        """The same of every trigger, by service and trigger."""
 
-    def mark_seen(self, service: str, trigger: str, what: str, now: float) -> None: ...
+    # --- small documents
 
     def note(self, key: str) -> Mapping[str, object]:
-        """A small document, or {}. `memory:<service>` is what the guard remembers; others are not in the chain."""
+        """A small document, or {}."""
 
     def put_note(self, key: str, value: Mapping[str, object]) -> None:
         """Keep it as it is: it is JSON already, and nobody changes it any more."""
@@ -106,8 +113,8 @@ class Rows(Protocol):
     def time(self) -> Optional[float]:
         """The store's own clock, in epoch seconds, where it is another machine's; to find a clock that is wrong."""
 
-    def cut(self, seq: int, rollouts: Sequence[str], seen_before: float) -> None:
-        """Remove entries up to `seq`, these rollouts with their commands, and triggers seen before that time."""
+    def cut(self, seq: int, rollouts: Sequence[str]) -> None:
+        """Remove entries up to `seq`, with what they told, and these rollouts with their commands."""
 
 
 class Store(Protocol):

@@ -42,6 +42,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard import ro
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.identity import person
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import DONE
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.open import open_ledger
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.pen import owed_in
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.policy import parse_guard
 
 
@@ -193,14 +194,12 @@ def book(shop: Shop) -> ContextManager[Any]:
 def overdue(shop: Shop) -> None:
     """Two minutes pass for what has to be told."""
     with book(shop) as ledger:
-        key = f"memory:{SERVICE}"
 
-        def earlier(rows: Any) -> None:
-            note = rows.note(key)
-            owed = [[ident, what, at - 121] for ident, what, at in note["tally"]["owed"]]
-            rows.put_note(key, {**note, "tally": {**note["tally"], "owed": owed}})
+        def earlier(pen: Any) -> None:
+            for ident, what, at in owed_in(pen.tallies()[SERVICE]):
+                pen.owe(ident, what, SERVICE, at - 121)
 
-        ledger._store.write(earlier)
+        ledger._write(earlier)
 
 
 class Approvals(Vendor):

@@ -77,9 +77,13 @@ class Room:
         return sorted(each["metadata"]["name"] for each in found)
 
 
-def note(rows: Rows, text: str = "", kind: str = "note", service: str = SERVICE) -> None:
+def note(
+    rows: Rows, text: str = "", kind: str = "note", service: str = SERVICE, trigger: str = "", told: str = ""
+) -> None:
     seq, prev = rows.newest()
-    rows.add_entry(chain.link(seq + 1, prev, at=NOW + seq, service=service, kind=kind, actor="me", body={"text": text}))
+    body = {"text": text}
+    entry = chain.link(seq + 1, prev, at=NOW + seq, service=service, kind=kind, actor="me", body=body)
+    rows.add_entry(entry, trigger=trigger, told=told)
 
 
 def increment(rows: Rows) -> int:
@@ -131,9 +135,8 @@ def test_rows_are_what_was_written_and_a_work_that_raises_writes_nothing(room: R
         rows.add_rollout(rollout("r2", service="a"))
         assert rows.put_progress("r1", SERVICE, {"step": 2}, 9, NOW + 1)
         assert not rows.put_progress("r1", "a", {}, 9, NOW + 1) and not rows.put_progress("r3", "a", {}, 9, NOW)
-        rows.mark_seen(SERVICE, "alert-1", "denied:cooldown", NOW)
         rows.put_note("memory:" + SERVICE, {"n": [1, 2.5, None]})
-        note(rows, "one")
+        note(rows, "one", trigger="alert-1", told="denied:cooldown")
         note(rows, "two", service="a")
         rows.add_command(Command(0, "a", "hold", "ada", "why", NOW, None, "r2"))
         return rows.add_command(Command(0, SERVICE, "abort", "ada", "", NOW, None, "r1"))
@@ -151,7 +154,8 @@ def test_rows_are_what_was_written_and_a_work_that_raises_writes_nothing(room: R
         assert (kept.token, kept.updated_at, kept.by) == (9, NOW + 1, "ada")
         assert [each.id for each in rows.unfinished("")] == ["r1", "r2"]
         assert [each.id for each in rows.last_rollouts("", 1)] == ["r2"]
-        assert rows.seen(SERVICE, "alert-1") == "denied:cooldown" and rows.seen("a", "alert-1") is None
+        assert rows.told(SERVICE, "alert-1") == "denied:cooldown" and rows.told("a", "alert-1") is None
+        assert rows.all_told() == {(SERVICE, "alert-1"): "denied:cooldown"}
         assert rows.notes("memory:") == {"memory:" + SERVICE: {"n": [1, 2.5, None]}} and rows.note("x") == {}
         assert [entry.seq for entry in rows.last_entries(SERVICE, 5)] == [1]
         assert [entry.seq for entry in rows.entries("", 1, 5)] == [2] and rows.newest()[0] == 2
@@ -167,7 +171,7 @@ def test_rows_are_what_was_written_and_a_work_that_raises_writes_nothing(room: R
     with pytest.raises(LeaseError, match="not yours"):
         other.write(failing)
     with pytest.raises(OptionError, match="not valid Unicode"):
-        other.write(lambda rows: rows.mark_seen("\ud800", "x", "y", NOW))
+        other.write(lambda rows: note(rows, trigger="\ud800", told="y"))
     other.write(lambda rows: rows.take_commands("r9", NOW))
     assert room.head()["metadata"]["resourceVersion"] == before  # nothing to write, no request
     other.write(lambda rows: rows.take_commands("r1", NOW + 2))
@@ -284,8 +288,8 @@ def fill(store: KubernetesStore, rounds: int) -> None:
     """Many rounds of what decisions write: an entry, a trigger, a command, and a rollout that is closed."""
 
     def work(rows: Rows, number: int) -> None:
-        note(rows, noise(300, number), service=f"s{number % 5}")
-        rows.mark_seen(f"s{number % 5}", f"alert-{number}", f"denied:{number}", NOW + number)
+        about = {"trigger": f"alert-{number}", "told": f"denied:{number}"}
+        note(rows, noise(300, number), service=f"s{number % 5}", **about)
         name = f"r{number}"
         rows.add_rollout(rollout(name, service=f"s{number % 5}", intent={"n": number, "why": noise(200, number)}))
         rows.add_command(Command(0, f"s{number % 5}", "hold", "ada", str(number), NOW, None, name))
@@ -319,8 +323,9 @@ def test_what_is_old_moves_out_of_the_head_and_is_read_as_before(room: Room) -> 
         kept = rows.rollout("r5")
         assert kept is not None and kept.outcome == {"n": 5, "log": noise(9000, 5)} and kept.state == "done"
         for number in (0, 700, rounds - 1):
-            assert rows.seen(f"s{number % 5}", f"alert-{number}") == f"denied:{number}"
-        assert rows.seen("s1", "alert-0") is None and rows.rollout("r") is None
+            assert rows.told(f"s{number % 5}", f"alert-{number}") == f"denied:{number}"
+        assert len(rows.all_told()) == rounds and rows.all_told()["s2", "alert-7"] == "denied:7"
+        assert rows.told("s1", "alert-0") is None and rows.rollout("r") is None
         assert [each.reason for each in rows.commands("", 0, "r700")] == ["700"]
         assert len(rows.commands("", 0, "")) == rounds
         with pytest.raises(StoreError, match="has a rollout r5 already"):
@@ -328,8 +333,9 @@ def test_what_is_old_moves_out_of_the_head_and_is_read_as_before(room: Room) -> 
 
     room.store(create=False).read(look)
     # the newest word counts, also about what left the head
-    store.write(lambda rows: rows.mark_seen("s0", "alert-0", "allowed", NOW))
-    assert store.read(lambda rows: rows.seen("s0", "alert-0")) == "allowed"
+    store.write(lambda rows: note(rows, service="s0", trigger="alert-0", told="allowed"))
+    assert store.read(lambda rows: rows.told("s0", "alert-0")) == "allowed"
+    assert store.read(lambda rows: rows.all_told())["s0", "alert-0"] == "allowed"
 
 
 def test_a_cut_removes_what_it_says_and_what_a_crash_left_over(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,7 +356,7 @@ def test_a_cut_removes_what_it_says_and_what_a_crash_left_over(room: Room, monke
     assert child.exitcode == -signal.SIGKILL
     assert room.head() == head and len(room.parts("segment")) == len(before) + 1
     monkeypatch.setattr(under_test, "_ORPHAN", -60.0)
-    store.write(lambda rows: rows.cut(300, gone, NOW + 250))
+    store.write(lambda rows: rows.cut(300, gone))
     after = room.parts("segment")
     named = {json.loads(each)["parts"]["segment"]["name"] for each in room.head()["data"]["segments"].split("\n")}
     assert set(after) == named and len(after) < len(before)
@@ -359,7 +365,8 @@ def test_a_cut_removes_what_it_says_and_what_a_crash_left_over(room: Room, monke
         assert [each.seq for each in rows.all_entries()] == list(range(301, rounds + 1))
         assert [each.id for each in rows.all_rollouts()] == ["r3"] + [f"r{number}" for number in range(300, rounds)]
         assert rows.rollout("r10") is None and rows.commands("", 0, "r10") == []
-        assert rows.seen("s4", "alert-249") is None and rows.seen("s0", "alert-250") == "denied:250"
+        assert rows.told("s4", "alert-299") is None and rows.told("s0", "alert-300") == "denied:300"
+        assert len(rows.all_told()) == rounds - 300
         assert rows.newest()[0] == rounds
 
     room.store(create=False).read(look)
@@ -508,7 +515,7 @@ def test_the_documented_role_is_enough_and_what_is_missing_of_it_is_named(room: 
     whole = [rule(["get", "list", "create", "delete"]), rule(["update"], resourceNames=[HEAD])]
     store = room.store(kubeconfig=str(room.cluster.token_for(room.namespace, whole)))
     fill(store, 100)
-    store.write(lambda rows: rows.cut(50, [], NOW))
+    store.write(lambda rows: rows.cut(50, []))
     reads = str(room.cluster.token_for(room.namespace, [rule(["get"])]))
     with pytest.raises(StoreError, match=rf"update configmaps '{HEAD}' in namespace '{room.namespace}'.*Grant it"):
         room.store(kubeconfig=reads).write(increment)
@@ -561,7 +568,7 @@ def test_a_head_that_was_changed_by_hand_is_named_with_its_key(room: Room) -> No
         lambda rows: list(rows.all_entries()),
     ]
     for changed, told in (
-        ({"layout": "3"}, "has layout version 3, and this release knows version 2"),
+        ({"layout": "99"}, "has layout version 99, and this release knows version 3"),
         ({"layout": None}, "has layout version none"),
         ({"ledger": "{}"}, "key 'ledger' is corrupt"),
         ({"leases": good["leases"] + "\n{"}, "key 'leases' is corrupt: line 2 is no JSON document"),

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+from contextlib import closing
 from typing import Any, Callable, Dict, List
 
 import guard_load as load
@@ -155,6 +157,24 @@ def test_a_memory_of_a_service_that_never_was_is_found(kept: Kept) -> None:
 
     kept.edit("note", forged)
     assert "What the guard remembers of production/other is not" in verified(kept)
+
+
+def test_a_trigger_that_is_made_to_look_new_is_found(kept: Kept) -> None:
+    kept.forget_told()
+    assert re.fullmatch(
+        rf"What was decided about the trigger '\S+' of {SHOP} is not found as the entries say it: "
+        "it was changed behind the ledger.",
+        verified(kept),
+    )
+
+
+def test_a_checkpoint_that_was_moved_is_found(kept: Kept) -> None:
+    with closing(kept.open()) as ledger:
+        seq = ledger.note("checkpoint")["seq"]
+    altered(kept, "checkpoint", seq=2)
+    assert f"What the guard remembers of {SHOP} is not what the entries say" in verified(kept)
+    altered(kept, "checkpoint", seq=seq + 90)
+    assert f"to be that of entry {seq + 90}, which there is none of" in verified(kept)
 
 
 @pytest.mark.parametrize(

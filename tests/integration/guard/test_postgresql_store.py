@@ -65,9 +65,12 @@ def count(rows: PostgresqlRows) -> int:
     return found
 
 
-def entry(rows: PostgresqlRows, kind: str = "note", service: str = SHOP, **body: object) -> None:
+def entry(
+    rows: PostgresqlRows, kind: str = "note", service: str = SHOP, trigger: str = "", told: str = "", **body: object
+) -> None:
     seq, prev = rows.newest()
-    rows.add_entry(chain.link(seq + 1, prev, at=NOW, service=service, kind=kind, actor="ada", body=body))
+    one = chain.link(seq + 1, prev, at=NOW, service=service, kind=kind, actor="ada", body=body)
+    rows.add_entry(one, trigger=trigger, told=told)
 
 
 # --- rows
@@ -88,7 +91,8 @@ def test_what_is_written_comes_back_the_same_in_and_after_the_transaction(store:
             rows.last_rollouts("", 5),
             list(rows.all_rollouts()),
             rows.commands(SHOP, 0, "r1"),
-            rows.seen(SHOP, "alert:1"),
+            rows.told(SHOP, "alert:1"),
+            rows.all_told(),
             rows.note("memory:" + SHOP),
             rows.notes("memory:"),
             rows.entries(SHOP, 0, 10),
@@ -103,21 +107,20 @@ def test_what_is_written_comes_back_the_same_in_and_after_the_transaction(store:
         rows.put_lease(other)
         rows.add_rollout(ROLLOUT)
         assert rows.add_command(Command(0, SHOP, "hold", "bob", "", NOW, None, "r1")).seq == 1
-        rows.mark_seen(SHOP, "alert:1", "denied", NOW)
         rows.put_note("memory:" + SHOP, {"wörter": ["\U0001f680", 1.5, None]})
         rows.put_note("memory:", {"token": 7})
         rows.put_note("memory", {})
-        entry(rows, "trigger", text="é\n")
-        entry(rows, "decision", "prod/a")
+        entry(rows, "trigger", trigger="alert:1", text="é\n")
+        entry(rows, "decision", trigger="alert:1", told="denied")
         return look(rows)
 
     inside = store.write(work)
     assert inside == store.read(look)
     assert inside[:5] == [lease, None, [other, lease], ROLLOUT, [ROLLOUT]]
     assert inside[8] == [Command(1, SHOP, "hold", "bob", "", NOW, None, "r1")]
-    assert inside[9] == "denied"
-    assert inside[11] == {"memory:": {"token": 7}, "memory:" + SHOP: {"wörter": ["\U0001f680", 1.5, None]}}
-    entries = inside[14]
+    assert inside[9:11] == ["denied", {(SHOP, "alert:1"): "denied"}]
+    assert inside[12] == {"memory:": {"token": 7}, "memory:" + SHOP: {"wörter": ["\U0001f680", 1.5, None]}}
+    entries = inside[15]
     assert isinstance(entries, list)
     assert [one.kind for one in entries] == ["trigger", "decision"]
     assert chain.first_break(entries) is None
@@ -129,13 +132,13 @@ def test_what_is_expected_is_never_older_than_what_was_written(store: Postgresql
             if early:
                 rows.expect(SHOP, "alert:1", ["memory:"])
             rows.put_lease(Lease(SHOP, "ci", 1 + early, NOW))
-            rows.mark_seen(SHOP, "alert:1", f"told {early}", NOW)
+            entry(rows, trigger="alert:1", told=f"told {early}")
             rows.put_note("memory:", {"early": early})
             rows.expect(SHOP, "alert:1", ["memory:"])
             if early:
                 rows.add_rollout(ROLLOUT)
                 assert rows.put_progress("r1", SHOP, {"step": 2}, 7, NOW)
-            return [rows.lease(SHOP), rows.seen(SHOP, "alert:1"), rows.note("memory:"), len(rows.unfinished(SHOP))]
+            return [rows.lease(SHOP), rows.told(SHOP, "alert:1"), rows.note("memory:"), len(rows.unfinished(SHOP))]
 
         return whole
 
@@ -157,27 +160,22 @@ def test_rows_that_change(store: PostgresqlStore) -> None:
         assert rows.unfinished(SHOP) == []
         assert not rows.put_progress("r1", SHOP, {"step": 3}, 8, NOW + 1)
         rows.add_rollout(replace(ROLLOUT, id="r2"))
-        entry(rows)
-        entry(rows)
+        entry(rows, trigger="old", told="x")
+        entry(rows, trigger="new", told="x")
 
     store.write(work)
     taken = store.read(lambda rows: rows.commands("", 0, ""))
     assert [command.taken for command in taken] == [NOW + 1]
     assert [rollout.id for rollout in store.read(lambda rows: rows.last_rollouts(SHOP, 1))] == ["r2"]
 
-    def cut(rows: PostgresqlRows) -> None:
-        rows.mark_seen(SHOP, "old", "x", NOW - 10)
-        rows.mark_seen(SHOP, "new", "x", NOW)
-        rows.cut(1, ["r1"], NOW - 5)
-
-    store.write(cut)
+    store.write(lambda rows: rows.cut(1, ["r1"]))
     assert [one.seq for one in store.read(lambda rows: list(rows.all_entries()))] == [2]
-    assert store.read(lambda rows: [rows.rollout("r1"), rows.commands("", 0, ""), rows.seen(SHOP, "old")]) == [
+    assert store.read(lambda rows: [rows.rollout("r1"), rows.commands("", 0, ""), rows.told(SHOP, "old")]) == [
         None,
         [],
         None,
     ]
-    assert store.read(lambda rows: rows.seen(SHOP, "new")) == "x"
+    assert store.read(lambda rows: rows.told(SHOP, "new")) == "x"
     # a number is never given twice, also after its command is gone
     again = store.write(lambda rows: rows.add_command(Command(0, SHOP, "hold", "bob", "", NOW, None, "r2")))
     assert again.seq == 2
@@ -565,10 +563,10 @@ def test_a_layout_that_is_not_ours(server: Postgres, schema: str) -> None:
     assert server.sql(f"SELECT count(*) FROM pg_tables WHERE schemaname = '{schema}'") == "1"
     server.sql(f"DROP TABLE {schema}.entry")
     store = PostgresqlStore(dsn, schema=schema)
-    server.sql(f"UPDATE {schema}.layout SET version = 3")
-    refused("has layout version 3, and this release knows version 2", StoreError, dsn, schema=schema)
+    server.sql(f"UPDATE {schema}.layout SET version = 99")
+    refused("has layout version 99, and this release knows version 3", StoreError, dsn, schema=schema)
     for work in (add, lambda one: one.write(lambda rows: rows.put_note("x", {}))):
-        with pytest.raises(StoreError, match="has layout version 3"):
+        with pytest.raises(StoreError, match="has layout version 99"):
             work(store)
     assert server.sql(f"SELECT count(*) FROM {schema}.note") == "0"
     server.sql(f"DROP TABLE {schema}.layout; CREATE TABLE {schema}.layout (x int)")

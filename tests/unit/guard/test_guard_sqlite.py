@@ -160,7 +160,7 @@ def folder(path: Path) -> None:
 def newer(path: Path) -> None:
     SqliteLedger(str(path)).close()
     with sqlite3.connect(path) as raw:
-        raw.execute("UPDATE layout SET version = 4")
+        raw.execute("UPDATE layout SET version = 99")
     raw.close()
 
 
@@ -199,8 +199,8 @@ def file_as_folder(path: Path) -> None:
         (text, "is not a ledger, or is corrupt. Check the path"),
         (empty, "is an SQLite file but not a ledger. Check the path: another program's file is left alone"),
         (folder, "cannot be opened for writing. Check that this user may write"),
-        (newer, "has layout version 4, and this release knows version 3. Use the release of this collection that"),
-        (unversioned, "has layout version none, and this release knows version 3"),
+        (newer, "has layout version 99, and this release knows version 4. Use the release of this collection that"),
+        (unversioned, "has layout version none, and this release knows version 4"),
         (not_wal, "is in delete mode, not in WAL"),
         (everybodys, "can be written by everybody on this machine, so nothing in it can be believed. Look at who"),
         (dangling, "cannot be opened"),

@@ -1,0 +1,323 @@
+# SPDX-FileCopyrightText: selfheal.delivery contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is remembered, and how it follows the entries that are written.
+
+What the guard remembers is nothing but the chain's entries, folded one after another. It is kept in notes as of one of
+them, the checkpoint; whoever comes later reads these, and folds what was written since. Beside it stands what is only
+counted, and what people have to be told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Container, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from .._errors import StoreError
+from . import chain
+from .decision import ALLOWED
+from .ledger import Note
+from .memory import Fleet, Memory, fold, fold_fleet
+from .model import DECISION, REMEMBERED, TRIGGER, Entry
+from .store import Rows
+
+MEMORY = "memory:"  # + service, or nothing for the fleet's
+CHECKPOINT = "checkpoint"  # the `seq` through which these notes tell, and how often they were written
+EVIDENCE_KEPT = 32_768  # of a trigger's evidence: characters of its JSON; of a longer one only the beginning
+_BEGINNING = 2048
+_TALLY = "tally"  # in the note, beside what is remembered of a service, and not in the chain: how often what happened
+_OWED = "owed"  # and what people have to know: its id, what it is, and since when, oldest first, until somebody told it
+_OWED_KEPT = 8
+_FAR = 1000  # entries behind: the notes are the shorter way
+
+
+@dataclass
+class Known:
+    """What was read and written up to the entry `seq`, with its `hash`; it is changed in its place.
+
+    Services that nobody asked about yet are not there: what follows their notes is `waiting`, oldest first.
+    """
+
+    seq: int
+    hash: str
+    checkpoint: Note
+    memories: Dict[str, Memory] = field(default_factory=dict)
+    tallies: Dict[str, Dict[str, Any]] = field(default_factory=dict)
+    waiting: Dict[str, List[Entry]] = field(default_factory=dict)
+    touched: Dict[str, None] = field(default_factory=dict)  # since the checkpoint, in their order
+    fleet: Optional[Fleet] = None
+    fleet_waiting: List[Entry] = field(default_factory=list)
+    fleet_touched: bool = False
+
+
+class Pen:
+    """Reads what is remembered in one transaction, and writes entries with what follows from them.
+
+    `known` is what the last transaction left; it must not be used any more when this one fails.
+    """
+
+    def __init__(self, rows: Rows, known: Optional[Known]) -> None:
+        self.rows = rows
+        self._last = known
+        self._now: Optional[Known] = None
+        self._first: Optional[Tuple[int, str]] = None  # the newest entry before those of this transaction
+        self._newest: Optional[Tuple[int, str]] = None  # and the newest of these
+        self._must = False
+        self._kept: Dict[str, Note] = {}
+
+    def expect(self, service: str, trigger: str = "", notes: Sequence[str] = ()) -> None:
+        """Said first, by what goes on to read and write all that is kept of a service."""
+        if self._last is None or service not in self._last.memories:
+            notes = (*notes, MEMORY + service, MEMORY)
+        self.rows.expect(service, trigger, (CHECKPOINT, *notes))
+
+    @property
+    def left(self) -> Optional[Known]:
+        """What is known once the transaction has ended well."""
+        return self._now or self._last
+
+    # --- what is remembered
+
+    def memory(self, service: str) -> Memory:
+        known = self.known()
+        if service not in known.memories:
+            self._recall(known, service)
+        return known.memories[service]
+
+    def fleet(self) -> Fleet:
+        known = self.known()
+        if known.fleet is None:
+            known.fleet = Fleet.of(self.rows.note(MEMORY))
+            for entry in known.fleet_waiting:
+                self._fold_fleet(known, known.fleet, entry)
+            known.fleet_waiting = []
+        return known.fleet
+
+    def services(self) -> Sequence[str]:
+        names = {key[len(MEMORY) :] for key in self.rows.notes(MEMORY)} | set(self.known().touched)
+        return sorted(name for name in names if name)
+
+    def tallies(self) -> Mapping[str, Note]:
+        """What is counted, by service, in their order."""
+        known = self.known()
+        found = {key[len(MEMORY) :]: tally_of(note) for key, note in self.rows.notes(MEMORY).items()}
+        for service in known.touched:
+            self.memory(service)
+        return dict(sorted({**found, **known.tallies}.items()))
+
+    def known(self) -> Known:
+        """What is known of all entries before this transaction's, and of those of its own that are remembered."""
+        if self._now is None:
+            checkpoint = self.rows.note(CHECKPOINT)
+            self._now = self._followed(checkpoint) or self._afresh(checkpoint)
+        return self._now
+
+    def _followed(self, checkpoint: Note) -> Optional[Known]:
+        """What was known last, brought up to the newest entry; None where that does not follow on it."""
+        known, (seq, own) = self._last, self._start()
+        if known is None or known.checkpoint != checkpoint or not known.seq <= seq <= known.seq + _FAR:
+            return None
+        try:
+            self._take_all(known)
+        except StoreError:
+            return None  # another ledger was put in its place; if not, it will be said again
+        return known if known.hash == own else None
+
+    def _afresh(self, checkpoint: Note) -> Known:
+        known = Known(through(checkpoint), "", checkpoint)
+        self._take_all(known)
+        known.hash = self._start()[1]
+        return known
+
+    def _take_all(self, known: Known) -> None:
+        """Take in the entries after those that it has, but for this transaction's own."""
+        last = self._start()[0]
+        if known.seq > last:
+            raise _changed(f"the guard remembers entry {known.seq}, and there is none after {last}")
+        while known.seq < last:
+            entries = self.rows.entries("", known.seq, min(_FAR, last - known.seq))
+            for entry in entries or (None,):
+                if entry is None or entry.seq != known.seq + 1 or known.hash not in ("", entry.prev):
+                    raise _changed(f"no entry {known.seq + 1} follows entry {known.seq}")
+                self._take(known, entry)
+                known.seq, known.hash = entry.seq, entry.hash
+
+    def _start(self) -> Tuple[int, str]:
+        if self._first is None:
+            self._first = self.rows.newest()
+        return self._first
+
+    def _recall(self, known: Known, service: str) -> None:
+        note = self.rows.note(MEMORY + service)
+        known.memories[service], known.tallies[service] = Memory.of(remembered(note)), dict(tally_of(note))
+        for entry in known.waiting.pop(service, ()):
+            self._fold(known, entry)
+
+    def _take(self, known: Known, entry: Entry) -> None:
+        if entry.kind not in REMEMBERED:
+            return
+        if entry.service:
+            known.touched[entry.service] = None
+            if entry.service in known.memories:
+                self._fold(known, entry)
+            else:
+                known.waiting.setdefault(entry.service, []).append(entry)
+        if known.fleet is not None:
+            self._fold_fleet(known, known.fleet, entry)
+        else:
+            known.fleet_waiting.append(entry)
+
+    @staticmethod
+    def _fold(known: Known, entry: Entry) -> None:
+        known.memories[entry.service] = fold(known.memories[entry.service], entry)
+        if entry.kind == DECISION:
+            _count_decision(known.tallies[entry.service], entry)
+
+    @staticmethod
+    def _fold_fleet(known: Known, fleet: Fleet, entry: Entry) -> None:
+        known.fleet = fold_fleet(fleet, entry)
+        known.fleet_touched = known.fleet_touched or known.fleet is not fleet
+
+    # --- what is written
+
+    def write(
+        self, service: str, kind: str, actor: str, body: Note, now: float, trigger: str = "", told: str = ""
+    ) -> Entry:
+        seq, prev = self._newest or self._start()
+        entry, text = chain.linked(seq + 1, prev, now, service, kind, actor, body)
+        if len(text) > EVIDENCE_KEPT and kind in (TRIGGER, DECISION):
+            entry, text = chain.linked(seq + 1, prev, now, service, kind, actor, _bounded(body))
+        if kind in REMEMBERED:
+            self._take(self.known(), entry)
+        self.rows.add_entry(entry, text, trigger, told)
+        self._newest = entry.seq, entry.hash
+        return entry
+
+    def count(self, service: str, steps: Mapping[str, float], latest: Optional[Mapping[str, float]] = None) -> None:
+        """Add `steps` to the service's counters, and set those in `latest`; no entry tells them."""
+        counters = self._counters(service)
+        counters.update(latest or {})
+        _add(counters, steps)
+
+    def owe(self, ident: str, what: str, service: str, now: float) -> None:
+        """Somebody has to be told: written here, so that a crash before that loses no page."""
+        _owe(self._counters(service), ident, what, now)
+
+    def told(self, idents: Container[object]) -> None:
+        """Nobody has to be told of these any more."""
+        for service, tally in self.tallies().items():
+            owed = owed_in(tally)
+            left = [one for one in owed if one[0] not in idents]
+            if len(left) < len(owed):
+                self._counters(service)[_OWED] = left
+
+    def keep(self, key: str, value: Note) -> None:
+        self._kept[key] = value
+
+    def checkpoint(self) -> None:
+        """Have the notes tell all at the end of this transaction; said before entries are removed."""
+        self.known()
+        self._must = True
+
+    def _counters(self, service: str) -> Dict[str, Any]:
+        """The service's counters, to be changed by what no entry tells."""
+        self._must = True
+        self.memory(service)
+        known = self.known()
+        known.touched[service] = None
+        return known.tallies[service]
+
+    def done(self) -> None:
+        """Write what is to be kept beside the entries."""
+        if self._must or self._lags():
+            self._write_notes(self.known())
+        elif self._now is not None and self._newest is not None:
+            self._now.seq, self._now.hash = self._newest
+        for key, value in self._kept.items():
+            self.rows.put_note(key, value)
+
+    def _lags(self) -> bool:
+        """Do the notes tell of an entry too far back? Who need not know looks seldom: that may cost a round trip."""
+        if self._newest is None:
+            return False
+        every = self.rows.lag + 1
+        if self._now is None and self._newest[0] // every == self._start()[0] // every:
+            return False
+        return self._newest[0] - through(self.known().checkpoint) > self.rows.lag
+
+    def _write_notes(self, known: Known) -> None:
+        for service in known.touched:
+            memory, tally = self.memory(service), known.tallies[service]
+            told = memory.as_dict()
+            self.rows.put_note(MEMORY + service, {**told, _TALLY: dict(tally)} if tally else told)
+        known.seq, known.hash = self._newest or self._start()
+        fleet = self.fleet()
+        if known.fleet_touched:
+            self.rows.put_note(MEMORY, fleet.as_dict())
+        number = known.checkpoint.get("number")
+        known.checkpoint = {"seq": known.seq, "number": number + 1 if isinstance(number, int) else 1}
+        self.rows.put_note(CHECKPOINT, known.checkpoint)
+        known.touched, known.fleet_touched = {}, False
+
+
+def _changed(what: str) -> StoreError:
+    return StoreError(
+        f"The ledger was changed behind our back: {what}",
+        mend="Verify the ledger, restore a copy of it, and find out who changed it",
+    )
+
+
+def through(checkpoint: Note) -> int:
+    """The entry up to which the notes tell; 0 before there are any."""
+    seq = checkpoint.get("seq")
+    return seq if isinstance(seq, int) else 0
+
+
+def remembered(note: Note) -> Note:
+    """What the chain says of a service, without what is counted beside it."""
+    return {key: value for key, value in note.items() if key != _TALLY}
+
+
+def tally_of(note: Note) -> Note:
+    tally = note.get(_TALLY)
+    return tally if isinstance(tally, dict) else {}
+
+
+def owed_in(tally: Note) -> Sequence[Sequence[object]]:
+    owed = tally.get(_OWED)
+    return owed if isinstance(owed, list) else ()
+
+
+def _count_decision(tally: Dict[str, Any], entry: Entry) -> None:
+    told = entry.body
+    _add(tally, counted(str(told.get("action")), str(told.get("verdict")), str(told.get("reason"))))
+    if told.get("page") is True:
+        _owe(tally, str(told.get("id")), DECISION, entry.at)
+
+
+def counted(action: str, verdict: str, reason: str) -> Dict[str, float]:
+    """The steps by which one decision is counted."""
+    steps: Dict[str, float] = {f"decisions:{action}:{verdict}": 1}
+    if verdict != ALLOWED:
+        steps[f"suppressed:{action}:{reason or verdict}"] = 1
+    return steps
+
+
+def _add(tally: Dict[str, Any], steps: Mapping[str, float]) -> None:
+    for name, step in steps.items():
+        before = tally.get(name, 0)
+        tally[name] = (before if isinstance(before, (int, float)) else 0) + step
+
+
+def _owe(tally: Dict[str, Any], ident: str, what: str, now: float) -> None:
+    others = [one for one in owed_in(tally) if one[0] != ident]
+    tally[_OWED] = [*others, [ident, what, now]][-_OWED_KEPT:]
+
+
+def _bounded(body: Note) -> Note:
+    """`body` with no more of its evidence than is kept."""
+    evidence = body.get("evidence")
+    text = chain.canonical(evidence)
+    if not isinstance(evidence, Mapping) or len(text) <= EVIDENCE_KEPT:
+        return body
+    cut = {"cut_from": len(text), "sha256": chain.fingerprint(evidence), "begins": text[:_BEGINNING]}
+    return {**body, "evidence": cut}
