@@ -422,10 +422,12 @@ def _told(trigger: Trigger) -> Dict[str, object]:
     }
 
 
-def _view(pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Optional[Clock]) -> View:
+def _view(
+    pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Optional[Clock], key: str = ""
+) -> View:
     if not request.service:
         raise OptionError("A decision needs a service", mend="Name the one that is to be acted on")
-    rows, key = pen.rows, trigger_key(request)
+    rows, key = pen.rows, key or trigger_key(request)
     pen.expect(request.service, key, (_CLOCKS,))
     lease = rows.lease(request.service)
     seen = rows.note(WATCHDOG).get("at") if policy.watchdog is not None else None
@@ -455,14 +457,14 @@ def _drift(pen: Pen, policy: GuardPolicy, now: float, clock: Optional[Clock]) ->
     newest, boots = kept.get("newest"), kept.get("boots")
     boot = clock.boot if clock is not None else ""
     known: Dict[str, Note] = boots if isinstance(boots, dict) else {}
-    before = known.get(boot, {})
+    before, store_time, tolerance = known.get(boot, {}), pen.rows.time(), policy.clock_tolerance
     newest_at = float(newest) if isinstance(newest, (int, float)) else None
-    after, drift = clocks.watch(
-        before, now, clock, pen.rows.time(), newest_at, policy.clock_settle, policy.clock_tolerance
-    )
-    if not drift and newest_at is not None and 0 <= now - newest_at < policy.clock_tolerance / _LOOKS:
-        if clock is None or _is_young(before, clock, policy.clock_tolerance / _LOOKS):
-            return drift  # what is kept says as much: it is not written again at every decision
+    recent = newest_at is not None and 0 <= now - newest_at < tolerance / _LOOKS
+    if recent and clock is not None and clocks.as_kept(before, now, clock, store_time, tolerance, tolerance / _LOOKS):
+        return 0.0  # it is not written again at every decision
+    after, drift = clocks.watch(before, now, clock, store_time, newest_at, policy.clock_settle, tolerance)
+    if recent and clock is None and not drift:
+        return 0.0
     known = {other: note for other, note in known.items() if other != boot}
     if clock is not None:
         known[boot] = after
@@ -473,12 +475,6 @@ def _drift(pen: Pen, policy: GuardPolicy, now: float, clock: Optional[Clock]) ->
     return drift
 
 
-def _is_young(kept: Note, clock: Clock, age: float) -> bool:
-    """Whether what is kept of this boot is that it can be trusted, and not older than that."""
-    up = kept.get("up")
-    return "drift" not in kept and isinstance(up, (int, float)) and 0 <= clock.up - up < age
-
-
 _BOOTS = 16  # machines, or boots of one, whose clocks are remembered
 _LOOKS = 8  # at a clock, in the time by which it may be wrong
 
@@ -487,7 +483,8 @@ def _decided(
     pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Optional[Clock]
 ) -> Tuple[Decision, bool]:
     """The decision, recorded; True with it when it is what the same trigger was told before."""
-    view, trigger, key = _view(pen, request, policy, now, clock), request.trigger, trigger_key(request)
+    trigger, key = request.trigger, trigger_key(request)
+    view = _view(pen, request, policy, now, clock, key)
     decision = decide(policy, request, view, now)
     told = mark(decision, view.seen)
     repeated = decision.reason == DUPLICATE or view.seen == told

@@ -45,6 +45,18 @@ def watch(
     return kept, drift
 
 
+def as_kept(
+    note: Mapping[str, object], now: float, clock: Clock, store_time: Optional[float], tolerance: float, age: float
+) -> bool:
+    """Does the note of this boot, younger than `age` seconds, say that the clock can be trusted, and is it still so?"""
+    wall, up = note.get("wall"), note.get("up")
+    if not isinstance(wall, float) or not isinstance(up, float) or "drift" in note or note.get("boot") != clock.boot:
+        return False
+    if store_time is not None and abs(now - store_time) > tolerance:
+        return False
+    return 0 <= clock.up - up < age and abs((now - wall) - (clock.up - up)) <= tolerance
+
+
 def _worst(gaps: Sequence[float], tolerance: float) -> float:
     wrong = [gap for gap in gaps if gap > tolerance or gap < -tolerance]
     return max(wrong, key=abs) if wrong else 0.0

@@ -452,6 +452,8 @@ def _connect(path: str) -> sqlite3.Connection:
     db = sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=_BUSY, isolation_level=None)
     try:
         db.execute("PRAGMA synchronous=FULL")
+        # nothing secret is kept, so what leaves a page need not be overwritten; some builds of SQLite do by themselves
+        db.execute("PRAGMA secure_delete=OFF")
         db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT}")
     except BaseException:
         db.close()
