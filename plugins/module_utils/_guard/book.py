@@ -422,9 +422,7 @@ def _told(trigger: Trigger) -> Dict[str, object]:
     }
 
 
-def _view(
-    pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Optional[Clock], key: str = ""
-) -> View:
+def _view(pen: Pen, request: Request, policy: GuardPolicy, now: float, clock: Optional[Clock], key: str = "") -> View:
     if not request.service:
         raise OptionError("A decision needs a service", mend="Name the one that is to be acted on")
     rows, key = pen.rows, key or trigger_key(request)
