@@ -4,68 +4,18 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import sqlite3
-from contextlib import ExitStack, closing
-from dataclasses import replace
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, List
 
-import guard_load as load
 import pytest
+from guard_turns import NOW, SERVICES, decided, in_turns, remembered
 from ledgers import SqliteLedger
 
 from ansible_collections.selfheal.delivery.plugins.module_utils._errors import DeliveryError, StoreError
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard import sqlite as under_test
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
-
-SERVICES = load.SERVICES[:4]
-NOW = 1_790_000_000.0
-
-
-def remembered(ledger: Ledger) -> Dict[str, Any]:
-    """All that the guard goes by."""
-    return {
-        "memories": {service: ledger.memory(service).as_dict() for service in SERVICES},
-        "fleet": ledger.fleet().as_dict(),
-        "counters": ledger.counters(),
-        "owed": ledger.owed(),
-        "services": ledger.services(),
-    }
-
-
-def decided(ledger: Ledger, name: str, service: str, now: float, **trigger: Any) -> Any:
-    policy = load.policy(service, cooldown=20, window=900, max_actions=3)
-    request = load.request(name, service, now)
-    request = replace(request, trigger=replace(request.trigger, **trigger))
-    return ledger.decide(request, policy, holder="run", ttl=30, now=now, opens=load.action(service))
-
-
-def something(ledger: Ledger, dice: random.Random, number: int) -> None:
-    """One thing that a controller or a person may do; some of them are refused."""
-    service, now, what = dice.choice(SERVICES), NOW + 5 * number, dice.randrange(12)
-    known = [entry for entry in ledger.last_entries(service, 5) if entry.kind == "decision"]
-    if what < 5:
-        grant = decided(ledger, f"t{number}", service, now)
-        if grant.lease is not None and dice.random() < 0.8:
-            end, well = dice.choice(("done", "undone")), dice.random() < 0.5
-            ledger.set_state(grant.lease, f"t{number}", end, {"ok": well}, "run", now + 1)
-            ledger.release(grant.lease, now + 2)
-    elif what == 5 and known:  # again: counted, and no entry
-        decided(ledger, str(known[0].body["trigger"]), service, now)
-    elif what == 6 and known:  # it is over
-        decided(ledger, str(known[0].body["trigger"]), service, now, active=False)
-    elif what == 7:
-        ledger.pause(dice.choice([service, ""]), "ada", "lunch", now + 30, now)
-    elif what == 8:
-        ledger.unpause(service, "ada", "back", now)
-    elif what == 9:
-        ledger.told(list(ledger.owed())[:1])
-    elif what == 10:
-        ledger.append(service, "note", "ada", {"number": number}, now)
-    elif what == 11 and number % 3 == 0:
-        ledger.prune(now - 200, ledger.head(), "ada", now)
 
 
 @pytest.mark.parametrize("lag", [0, 1, 7, 128])
@@ -73,27 +23,9 @@ def something(ledger: Ledger, dice: random.Random, number: int) -> None:
 def test_controllers_in_turns_know_what_a_new_one_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lag: int, seed: int
 ) -> None:
-    dice = random.Random(seed)
-    paths = [str(tmp_path / "ledger.sqlite"), str(tmp_path / "always.sqlite")]
-    with ExitStack() as ending:
-        several = [ending.enter_context(closing(SqliteLedger(paths[0]))) for _each in range(3)]
-        always = ending.enter_context(closing(SqliteLedger(paths[1])))
-        for number in range(120):
-            turn = dice.randrange(2**32)
-            refusals: List[str] = []
-            for ledger, its in ((dice.choice(several), lag), (always, 0)):
-                monkeypatch.setattr(under_test._Rows, "lag", its)
-                try:
-                    something(ledger, random.Random(turn), number)
-                except DeliveryError as refusal:
-                    refusals.append(refusal.message)
-            assert len(set(refusals)) <= 1 and len(refusals) in (0, 2), refusals
-            if number % 4 == 0:
-                assert remembered(dice.choice(several)) == remembered(always)
-        with closing(SqliteLedger(paths[0])) as new:
-            assert remembered(new) == remembered(always) == remembered(several[0]) == remembered(several[1])
-            assert new.verify() is None and always.verify() is None
-            assert [entry.body for entry in new.all_entries()] == [entry.body for entry in always.all_entries()]
+    monkeypatch.setattr(under_test._Rows, "lag", lag)
+    path = str(tmp_path / "ledger.sqlite")
+    in_turns(lambda: SqliteLedger(path), str(tmp_path / "always.sqlite"), seed, rounds=120)
 
 
 def filled(path: Path, count: int) -> SqliteLedger:
