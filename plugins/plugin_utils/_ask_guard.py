@@ -29,7 +29,7 @@ from ansible_collections.selfheal.delivery.plugins.module_utils._guard.decision 
 )
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.ledger import Ledger
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.limits import GuardPolicy, parse_guard
-from ansible_collections.selfheal.delivery.plugins.module_utils._guard.memory import shortened
+from ansible_collections.selfheal.delivery.plugins.module_utils._guard.memory import identity
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.model import OPEN, Lease, Rollout
 from ansible_collections.selfheal.delivery.plugins.module_utils._guard.rollouts import new_id
 from ansible_collections.selfheal.delivery.plugins.plugin_utils._pauses import pauses_of, warned
@@ -153,7 +153,7 @@ def _opens(request: Request, options: Facts) -> Rollout:
     release = options["release"] or situation.current
     target = {"target": situation.known_good} if situation.known_good else {}
     intent: Dict[str, object] = {"action": request.action, **target, **plain(options["intent"] or {})}
-    intent["trigger"] = shortened(request.trigger.id)  # by which the next way back is known to be about the same
+    intent["trigger"] = identity(request.trigger.id)  # by which the next way back is known to be about the same
     return Rollout(request.id, request.service, release, options["kind"], OPEN, 0, 0.0, 0.0, intent)
 
 

@@ -16,7 +16,7 @@ from . import clock as clocks
 from .decision import DENIED, DUPLICATE, ROLLBACK, Clock, Decision, Grant, Request, Trigger
 from .known import DEPLOYS
 from .ledger import Note
-from .memory import LASTING, NOT_RECOVERED, Fleet, Memory, news, shortened
+from .memory import LASTING, NOT_RECOVERED, Fleet, Memory, identity, news, shortened
 from .model import (
     APPROVAL,
     COMMAND,
@@ -125,9 +125,12 @@ class Book:
             pen.rows.put_rollout(after)
             body = {"rollout": after.id, "from": before.state, "state": state, "token": after.token, "outcome": outcome}
             pen.write(after.service, STATE, actor, body, now)
-            _count_outcome(pen, before, after, now)
-            if after.state in (DONE, UNDONE, UNRESOLVED) and (after.kind in _TOLD_OF or _THEN in after.intent):
-                pen.owe(after.id, "rollout", after.service, now)
+            try:
+                _count_outcome(pen, before, after, now)
+                if after.state in (DONE, UNDONE, UNRESOLVED) and (after.kind in _TOLD_OF or _THEN in after.intent):
+                    pen.owe(after.id, "rollout", after.service, now)
+            except StoreError:
+                pass  # what somebody did to other entries must not keep our own rollout from being undone
             return after
 
         return self._write(work)
@@ -210,7 +213,7 @@ class Book:
         def work(pen: Pen) -> Decision:
             return decide(policy, request, _view(pen, request, policy, now, clock), now)
 
-        return self._read(work)
+        return self._read(work, only_shown=False)
 
     def deny(
         self, request: Request, policy: GuardPolicy, *, now: float, clock: Optional[Clock] = None, only: Container[str]
@@ -358,18 +361,18 @@ class Book:
         result, self._known = self._store.write(whole)
         return result
 
-    def _read(self, work: Callable[[Pen], T]) -> T:
+    def _read(self, work: Callable[[Pen], T], *, only_shown: bool = True) -> T:
         def whole(rows: Rows) -> Tuple[T, Optional[Known]]:
-            pen = self._pen(rows)
+            pen = self._pen(rows, only_shown=only_shown)
             return work(pen), pen.left
 
         result, self._known = self._store.read(whole)
         return result
 
-    def _pen(self, rows: Rows) -> Pen:
+    def _pen(self, rows: Rows, *, only_shown: bool = False) -> Pen:
         """With what is known; of a transaction that fails nothing is, so that the next one reads all anew."""
         known, self._known = self._known, None
-        return Pen(rows, known)
+        return Pen(rows, known, only_shown=only_shown)
 
 
 def _first(rollouts: Sequence[Rollout]) -> Optional[Rollout]:
@@ -417,7 +420,7 @@ def _told(trigger: Trigger) -> Dict[str, object]:
     return {
         **vars(trigger),
         "name": shortened(trigger.name),
-        "id": shortened(trigger.id),
+        "id": identity(trigger.id),
         "condition": shortened(trigger.condition),
     }
 
@@ -506,7 +509,7 @@ def _recorded(request: Request, decision: Decision) -> Dict[str, object]:
     del told["service"]  # it is the entry's own
     return {
         **told,
-        "trigger": shortened(request.trigger.id),
+        "trigger": identity(request.trigger.id),
         "condition": shortened(request.trigger.condition),
         "approved": request.approved,
         "release": situation.current,

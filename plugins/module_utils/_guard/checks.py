@@ -15,7 +15,7 @@ from . import decision as say
 from .decision import FLAG_OFF, FLAG_ON, HEALING, RESTART, ROLLBACK, ROLLOUT, SCALE, Request
 from .freeze import frozen
 from .limits import GuardPolicy
-from .memory import LASTING, Fleet, Memory, shortened, shown_time
+from .memory import LASTING, Fleet, Memory, identity, shown_time
 from .model import Lease, Rollout, environment_of
 
 CLOSED, BROKEN, HALF_OPEN = "closed", "open", "half_open"
@@ -134,7 +134,7 @@ def _not_confirmed(case: Case) -> Optional[Why]:
         )
     if confirmed is None:
         return Why("Its source could not be asked again", "Look into it yourself, and at the source of its metrics")
-    if shortened(trigger.id) in case.view.memory.condition(trigger.condition).ended:
+    if identity(trigger.id) in case.view.memory.condition(trigger.condition).ended:
         return Why("This incident was told to be over before", "A new incident has a new identity; check what sends it")
     return None
 
@@ -248,7 +248,7 @@ def _began(case: Case) -> float:
     """When this incident began: whoever alarmed with it then alarms with it for as long as both go on."""
     trigger = case.request.trigger
     condition = case.view.memory.condition(trigger.condition)
-    seen = condition.since if shortened(trigger.id) in condition.firing else None
+    seen = condition.since if identity(trigger.id) in condition.firing else None
     return min(at for at in (trigger.at, seen, case.now) if at is not None)
 
 

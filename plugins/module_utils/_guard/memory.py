@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
 
 from .._errors import StoreError
+from . import chain
 from .decision import (
     ALERT,
     ALLOWED,
@@ -222,6 +223,13 @@ def shortened(name: str) -> str:
     return name if len(name) <= NAME_KEPT else f"{name[: NAME_KEPT - 17]}~{sha256(name.encode()).hexdigest()[:16]}"
 
 
+def identity(ident: str) -> str:
+    """A trigger's id, as it is kept: not too long, without what a URL in it names its user by, and still its own."""
+    short = shortened(ident)
+    kept = chain.masked(short)
+    return short if kept == short else f"{kept[: NAME_KEPT - 17]}~{sha256(ident.encode()).hexdigest()[:16]}"
+
+
 def shown_time(at: float) -> str:
     return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
 
@@ -240,14 +248,13 @@ def _triggered(memory: Memory, entry: Entry) -> Memory:
     if not name or entry.body.get("kind") not in LASTING:
         return memory
     before, level = memory.condition(name), _number(entry, "level")
-    after = _signal(before, _text(entry, "id"), _active(entry), level, entry.at)
+    after = _signal(before, shortened(_text(entry, "id")), _active(entry), level, entry.at)
     if after == before and shortened(name) in memory.conditions:
         return memory
     return altered(memory, conditions=_with_condition(memory.conditions, name, after))
 
 
 def _signal(condition: Condition, incident: str, active: bool, level: Optional[float], at: float) -> Condition:
-    incident = shortened(incident)
     others = tuple([one for one in condition.firing if one != incident])
     if active and incident in condition.ended:
         return condition
@@ -281,10 +288,10 @@ def news(memory: Memory, trigger: Trigger, rearm_below: float) -> bool:
     """
     if trigger.kind not in LASTING:
         return False
-    before, incident = memory.condition(trigger.condition), shortened(trigger.id)
+    before, incident = memory.condition(trigger.condition), identity(trigger.id)
     if trigger.active and incident not in before.firing and incident not in before.ended:
         return True
-    after = _signal(before, trigger.id, trigger.active, trigger.level, 0.0)
+    after = _signal(before, incident, trigger.active, trigger.level, 0.0)
     crossed = (before.height <= rearm_below) != (after.height <= rearm_below)
     return crossed or set(before.firing) != set(after.firing) or set(before.ended) != set(after.ended)
 

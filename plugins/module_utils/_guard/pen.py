@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, Container, Dict, List, Mapping, Optional, Sequence, Tuple
+from uuid import uuid4
 
 from .._errors import StoreError
 from . import chain
@@ -21,7 +22,7 @@ from .model import DECISION, REMEMBERED, TRIGGER, Entry
 from .store import Rows
 
 MEMORY = "memory:"  # + service, or nothing for the fleet's
-CHECKPOINT = "checkpoint"  # the `seq` through which these notes tell, and how often they were written
+CHECKPOINT = "checkpoint"  # the `seq` through which these notes tell, and what one writing is known by from another
 EVIDENCE_KEPT = 32_768  # of a trigger's evidence: characters of its JSON; of a longer one only the beginning
 _BEGINNING = 2048
 _TALLY = "tally"  # in the note, beside what is remembered of a service, and not in the chain: how often what happened
@@ -52,15 +53,18 @@ class Known:
 class Pen:
     """Reads what is remembered in one transaction, and writes entries with what follows from them.
 
-    `known` is what the last transaction left; it must not be used any more when this one fails.
+    `known` is what the last transaction left; it must not be used any more when this one fails. Of a ledger that was
+    changed behind our back nothing is remembered, unless it is `only_shown`: then, as much as can be read.
     """
 
-    def __init__(self, rows: Rows, known: Optional[Known]) -> None:
+    def __init__(self, rows: Rows, known: Optional[Known], *, only_shown: bool = False) -> None:
         self.rows = rows
+        self._only_shown, self._damaged = only_shown, False
         self._last = known
         self._now: Optional[Known] = None
         self._first: Optional[Tuple[int, str]] = None  # the newest entry before those of this transaction
         self._newest: Optional[Tuple[int, str]] = None  # and the newest of these
+        self._own: List[Entry] = []  # and those of them that are remembered, until somebody asks
         self._must = False
         self._kept: Dict[str, Note] = {}
 
@@ -72,8 +76,10 @@ class Pen:
 
     @property
     def left(self) -> Optional[Known]:
-        """What is known once the transaction has ended well."""
-        return self._now or self._last
+        """What is known once the transaction has ended well; what was known before it, where nobody asked."""
+        if self._now is not None and self._newest is not None:
+            self._now.seq, self._now.hash = self._newest
+        return None if self._damaged else self._now or self._last
 
     # --- what is remembered
 
@@ -86,7 +92,7 @@ class Pen:
     def fleet(self) -> Fleet:
         known = self.known()
         if known.fleet is None:
-            known.fleet = Fleet.of(self.rows.note(MEMORY))
+            known.fleet = Fleet.of(self._noted(known, ""))
             for entry in known.fleet_waiting:
                 self._fold_fleet(known, known.fleet, entry)
             known.fleet_waiting = []
@@ -105,16 +111,18 @@ class Pen:
         return dict(sorted({**found, **known.tallies}.items()))
 
     def known(self) -> Known:
-        """What is known of all entries before this transaction's, and of those of its own that are remembered."""
+        """What is known as of the newest entry; StoreError where what it hangs on was changed."""
         if self._now is None:
-            checkpoint = self.rows.note(CHECKPOINT)
-            self._now = self._followed(checkpoint) or self._afresh(checkpoint)
+            checkpoint, last, self._last = self.rows.note(CHECKPOINT), self._last, None
+            self._now = (self._followed(last, checkpoint) if last is not None else None) or self._afresh(checkpoint)
+            for entry in self._own:
+                self._take(self._now, entry)
         return self._now
 
-    def _followed(self, checkpoint: Note) -> Optional[Known]:
+    def _followed(self, known: Known, checkpoint: Note) -> Optional[Known]:
         """What was known last, brought up to the newest entry; None where that does not follow on it."""
-        known, (seq, own) = self._last, self._start()
-        if known is None or known.checkpoint != checkpoint or not known.seq <= seq <= known.seq + _FAR:
+        seq, own = self._start()
+        if known.checkpoint != checkpoint or not known.seq <= seq <= known.seq + _FAR:
             return None
         try:
             self._take_all(known)
@@ -123,8 +131,14 @@ class Pen:
         return known if known.hash == own else None
 
     def _afresh(self, checkpoint: Note) -> Known:
-        known = Known(through(checkpoint), "", checkpoint)
-        self._take_all(known)
+        known = Known(0, "", checkpoint)
+        try:
+            known.seq = through(checkpoint)
+            self._take_all(known)
+        except StoreError:
+            if not self._only_shown:
+                raise
+            self._damaged = True
         known.hash = self._start()[1]
         return known
 
@@ -138,6 +152,8 @@ class Pen:
             for entry in entries or (None,):
                 if entry is None or entry.seq != known.seq + 1 or known.hash not in ("", entry.prev):
                     raise _changed(f"no entry {known.seq + 1} follows entry {known.seq}")
+                if chain.digest(entry) != entry.hash:
+                    raise _changed(f"entry {entry.seq} is not what was written")
                 self._take(known, entry)
                 known.seq, known.hash = entry.seq, entry.hash
 
@@ -147,10 +163,16 @@ class Pen:
         return self._first
 
     def _recall(self, known: Known, service: str) -> None:
-        note = self.rows.note(MEMORY + service)
+        note = self._noted(known, service)
         known.memories[service], known.tallies[service] = Memory.of(remembered(note)), dict(tally_of(note))
         for entry in known.waiting.pop(service, ()):
             self._fold(known, entry)
+
+    def _noted(self, known: Known, service: str) -> Note:
+        note = self.rows.note(MEMORY + service)
+        if note and not known.checkpoint and not self._only_shown:
+            raise _changed("it is not said which entries the guard's memory tells of")
+        return note
 
     def _take(self, known: Known, entry: Entry) -> None:
         if entry.kind not in REMEMBERED:
@@ -186,8 +208,10 @@ class Pen:
         entry, text = chain.linked(seq + 1, prev, now, service, kind, actor, body)
         if len(text) > EVIDENCE_KEPT and kind in (TRIGGER, DECISION):
             entry, text = chain.linked(seq + 1, prev, now, service, kind, actor, _bounded(body))
-        if kind in REMEMBERED:
-            self._take(self.known(), entry)
+        if kind in REMEMBERED and self._now is None:
+            self._own.append(entry)
+        elif kind in REMEMBERED and self._now is not None:
+            self._take(self._now, entry)
         self.rows.add_entry(entry, text, trigger, told)
         self._newest = entry.seq, entry.hash
         return entry
@@ -220,43 +244,48 @@ class Pen:
 
     def _counters(self, service: str) -> Dict[str, Any]:
         """The service's counters, to be changed by what no entry tells."""
-        self._must = True
         self.memory(service)
         known = self.known()
         known.touched[service] = None
+        self._must = True
         return known.tallies[service]
 
     def done(self) -> None:
         """Write what is to be kept beside the entries."""
-        if self._must or self._lags():
-            self._write_notes(self.known())
-        elif self._now is not None and self._newest is not None:
-            self._now.seq, self._now.hash = self._newest
+        if self._must:
+            self._kept.update(self._notes())
+        elif self._lags():
+            try:
+                self._kept.update(self._notes())
+            except StoreError:
+                pass  # what this transaction did hangs on none of it; who decides by it is told
         for key, value in self._kept.items():
             self.rows.put_note(key, value)
 
     def _lags(self) -> bool:
-        """Do the notes tell of an entry too far back? Who need not know looks seldom: that may cost a round trip."""
+        """Do the notes fall too far behind? Who need not know looks seldom: that may cost a round trip."""
         if self._newest is None:
             return False
-        every = self.rows.lag + 1
-        if self._now is None and self._newest[0] // every == self._start()[0] // every:
-            return False
-        return self._newest[0] - through(self.known().checkpoint) > self.rows.lag
+        seq, every = self._newest[0], self.rows.lag + 1
+        if self._now is not None:
+            return seq - through(self._now.checkpoint) > self.rows.lag
+        return seq // every != self._start()[0] // every
 
-    def _write_notes(self, known: Known) -> None:
+    def _notes(self) -> Dict[str, Note]:
+        """What the notes have to say as of the newest entry."""
+        known, notes = self.known(), {}
         for service in known.touched:
             memory, tally = self.memory(service), known.tallies[service]
             told = memory.as_dict()
-            self.rows.put_note(MEMORY + service, {**told, _TALLY: dict(tally)} if tally else told)
-        known.seq, known.hash = self._newest or self._start()
-        fleet = self.fleet()
-        if known.fleet_touched:
-            self.rows.put_note(MEMORY, fleet.as_dict())
-        number = known.checkpoint.get("number")
-        known.checkpoint = {"seq": known.seq, "number": number + 1 if isinstance(number, int) else 1}
-        self.rows.put_note(CHECKPOINT, known.checkpoint)
+            notes[MEMORY + service] = {**told, _TALLY: dict(tally)} if tally else told
+        if known.fleet_waiting:
+            self.fleet()
+        if known.fleet is not None and known.fleet_touched:
+            notes[MEMORY] = known.fleet.as_dict()
+        # whatever else is the same: by the mark, others see that these are other notes
+        known.checkpoint = {"seq": (self._newest or self._start())[0], "written": uuid4().hex}
         known.touched, known.fleet_touched = {}, False
+        return {**notes, CHECKPOINT: known.checkpoint}
 
 
 def _changed(what: str) -> StoreError:
@@ -268,8 +297,10 @@ def _changed(what: str) -> StoreError:
 
 def through(checkpoint: Note) -> int:
     """The entry up to which the notes tell; 0 before there are any."""
-    seq = checkpoint.get("seq")
-    return seq if isinstance(seq, int) else 0
+    seq = checkpoint.get("seq") if checkpoint else 0
+    if not isinstance(seq, int) or seq < 0:
+        raise _changed("it cannot be read which entries the guard's memory tells of")
+    return seq
 
 
 def remembered(note: Note) -> Note:

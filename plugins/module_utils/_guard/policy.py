@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Dict, FrozenSet, Mapping, Optional, Sequence, Tuple
 
 from .._errors import OptionError, nearest
-from . import chain
 from . import decision as say
 from .checks import (
     APPROVED,
@@ -31,7 +30,7 @@ from .checks import (
 )
 from .decision import FLAG_ON, HEALING, PROMOTE, ROLLBACK, ROLLOUT, UNDO, Decision, Request
 from .limits import ACT, OBSERVE, GuardPolicy, parse_guard
-from .memory import shortened
+from .memory import identity
 
 __all__ = ["DENIES", "PERSON_DENIES", "TABLE", "GuardPolicy", "View", "breaker", "decide", "mark", "parse_guard"]
 
@@ -151,7 +150,7 @@ def _mark(verdict: str, reason: str, paged: bool) -> str:
 
 def trigger_key(request: Request) -> str:
     """What its trigger is found by. One signal may lead to several actions, one after the other, but to each once."""
-    return _trigger_key(request.action, request.trigger.kind, chain.masked(shortened(request.trigger.id)))
+    return _trigger_key(request.action, request.trigger.kind, identity(request.trigger.id))
 
 
 def told_by(decision: Mapping[str, object]) -> Tuple[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Mapping, Optional, Tuple
 
 from .._errors import LeaseError, OptionError, RolloutError, nearest
-from .memory import NOT_RECOVERED, shortened
+from .memory import NOT_RECOVERED, identity
 from .model import COMMANDS, DONE, OPEN, OWN_KINDS, STATES, UNDONE, UNFINISHED, Lease, Rollout
 
 _ESCALATION = 900.0  # seconds within which the next way back has to be asked for
@@ -174,5 +174,5 @@ def escalates(last: Rollout, action: str, trigger: str, now: float) -> bool:
         return False
     verified = last.outcome.get("verified")
     helped = last.state == DONE and not (isinstance(verified, Mapping) and verified.get("verdict") == NOT_RECOVERED)
-    same = last.intent.get("trigger") == shortened(trigger)
+    same = last.intent.get("trigger") == identity(trigger)
     return same and not helped and last.intent.get("action") != action and now - last.updated_at < _ESCALATION

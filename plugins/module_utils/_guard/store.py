@@ -20,7 +20,7 @@ T = TypeVar("T")
 class Rows(Protocol):
     """What a piece of work sees and changes. Mappings go in and come out as JSON knows them (`chain.canonical`)."""
 
-    lag: int  # entries that may follow the checkpoint: as many have to be read by who comes new
+    lag: int  # about how many entries may follow the checkpoint: who comes new has to read them
 
     def expect(self, service: str, trigger: str, notes: Sequence[str]) -> None:
         """Said first: the service's lease, its unfinished rollout, these notes and what was told of the trigger (''
