@@ -75,7 +75,10 @@ def test_who_only_adds_what_nobody_remembers_does_not_leave_the_notes_behind(tmp
             "the guard remembers entry 900, and there is none after",
         ),
         ("""INSERT INTO note VALUES ('checkpoint', '{"seq":"1"}')""", "it cannot be read which entries"),
-        ("INSERT INTO note VALUES ('memory:production/service-00', '{}')", "it is not said which entries"),
+        (
+            """INSERT INTO note VALUES ('memory:production/service-00', '{"failures":1}')""",
+            "it is not said which entries",
+        ),
         (
             """UPDATE entry SET body = replace(body, '"allowed"', '"denied"') WHERE kind = 'decision'""",
             r"entry \d+ is not what was written",
