@@ -170,8 +170,10 @@ class Pen:
 
     def _noted(self, known: Known, service: str) -> Note:
         note = self.rows.note(MEMORY + service)
-        if note and not known.checkpoint and not self._only_shown:
-            raise _changed("it is not said which entries the guard's memory tells of")
+        if note and not known.checkpoint:
+            self._damaged = True
+            if not self._only_shown:
+                raise _changed("it is not said which entries the guard's memory tells of")
         return note
 
     def _take(self, known: Known, entry: Entry) -> None:
