@@ -64,7 +64,7 @@ class Pen:
         self._now: Optional[Known] = None
         self._first: Optional[Tuple[int, str]] = None  # the newest entry before those of this transaction
         self._newest: Optional[Tuple[int, str]] = None  # and the newest of these
-        self._own: List[Entry] = []  # and those of them that are remembered, until somebody asks
+        self._own: List[Entry] = []  # these, until somebody asks what is remembered
         self._must = False
         self._kept: Dict[str, Note] = {}
 
@@ -111,7 +111,7 @@ class Pen:
         return dict(sorted({**found, **known.tallies}.items()))
 
     def known(self) -> Known:
-        """What is known as of the newest entry; StoreError where what it hangs on was changed."""
+        """What is known, as of the newest entry; StoreError where an entry that it hangs on was changed."""
         if self._now is None:
             checkpoint, last, self._last = self.rows.note(CHECKPOINT), self._last, None
             self._now = (self._followed(last, checkpoint) if last is not None else None) or self._afresh(checkpoint)
@@ -210,10 +210,10 @@ class Pen:
         entry, text = chain.linked(seq + 1, prev, now, service, kind, actor, body)
         if len(text) > EVIDENCE_KEPT and kind in (TRIGGER, DECISION):
             entry, text = chain.linked(seq + 1, prev, now, service, kind, actor, _bounded(body))
-        if kind in REMEMBERED and self._now is None:
-            self._own.append(entry)
-        elif kind in REMEMBERED and self._now is not None:
+        if self._now is not None:
             self._take(self._now, entry)
+        else:
+            self._own.append(entry)
         self.rows.add_entry(entry, text, trigger, told)
         self._newest = entry.seq, entry.hash
         return entry

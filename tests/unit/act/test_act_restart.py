@@ -9,9 +9,10 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Set, Tuple
 
 import pytest
 from act_place import Place
@@ -52,12 +53,23 @@ def test_what_it_leaves_in_the_background_lives_and_holds_nothing(tmp_path: Path
     try:
         os.kill(pid, 0)
         assert os.getpgid(pid) != os.getpgid(0)
-        outputs = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
-        assert outputs == {"/dev/null", str(tmp_path / "log")}
+        # while it begins, it reads its locale
+        while (held := held_by(pid)) != {"/dev/null", str(tmp_path / "log")}:
+            assert time.monotonic() - began < 60, held
+            time.sleep(0.05)
     finally:
         os.kill(pid, signal.SIGKILL)
         os.close(reader)
         os.close(writer)
+
+
+def held_by(pid: int) -> Set[str]:
+    """The files that it has open."""
+    found: Set[str] = set()
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            found.add(os.readlink(file))
+    return found
 
 
 def gone(pid: int) -> bool:
