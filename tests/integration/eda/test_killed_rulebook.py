@@ -103,7 +103,8 @@ def test_the_playbooks_that_a_killed_rulebook_leaves_are_ended_and_nothing_else(
 ) -> None:
     book, other = (Rulebook(tmp_path / name, ansible_env, inventory=tmp_path / "hosts") for name in ("book", "book2"))
     playbook = tmp_path / "ansible-playbook"
-    playbook.write_text("sleep 60 & echo; wait")
+    # a process that is just being replaced has no variables to know it by
+    playbook.write_text("sleep 60 & until grep -q sleep /proc/$!/cmdline; do :; done; echo; wait")
     with ExitStack() as stack:
 
         def started(command: List[str], env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
