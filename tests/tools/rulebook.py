@@ -110,7 +110,9 @@ class Rulebook:
         """
         ended = 0
         while playbooks := [int(folder.name) for folder in Path("/proc").glob("[0-9]*") if self._plays(folder)]:
-            ended += sum(_killed(pid, self._home) for pid in family(playbooks))
+            # they come first, that none of them goes on, or ends by itself, because what it runs has ended
+            below = family(playbooks) - set(playbooks)
+            ended += sum(_killed(pid, self._home) for pid in (*playbooks, *below))
         return ended
 
     def _plays(self, folder: Path) -> bool:
