@@ -59,6 +59,8 @@ attributes:
     support: full
   async:
     support: none
+  bypass_host_loop:
+    support: full
   diff_mode:
     support: none
   idempotent:
@@ -71,8 +73,6 @@ attributes:
     ASKING = r"""
 options: {}
 attributes:
-  bypass_host_loop:
-    support: full
   check_mode:
     support: full
     details:

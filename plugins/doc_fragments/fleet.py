@@ -32,8 +32,6 @@ options:
     type: dict
     required: true
 attributes:
-  bypass_host_loop:
-    support: full
   check_mode:
     support: full
     details:

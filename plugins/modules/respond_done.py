@@ -26,8 +26,6 @@ extends_documentation_fragment:
 attributes:
   action_group:
     membership: [selfheal.delivery.all]
-  bypass_host_loop:
-    support: full
   check_mode:
     support: full
     details:
