@@ -8,7 +8,7 @@ A clock that was stepped shortens or stretches them, so that nothing is done aut
 
 from __future__ import annotations
 
-from typing import Dict, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .decision import Clock
 
@@ -28,14 +28,12 @@ def watch(
     differs from the store's own clock, or lies before the newest entry. That stays until `settle` seconds of uptime
     have passed. Without a `clock` nothing is kept, and it is wrong for as long as it is seen to be.
     """
-    gaps = [now - store_time if store_time is not None else 0.0]
+    before = _numbers(note) if clock is not None and note.get("boot") == clock.boot else {}
+    gaps = _gaps(now, store_time, clock, before.get("wall"), before.get("up"))
     if newest_at is not None and now < newest_at:
         gaps.append(now - newest_at)
     if clock is None:
         return note, _worst(gaps, tolerance)
-    before = _numbers(note) if note.get("boot") == clock.boot else {}
-    if "wall" in before and "up" in before:
-        gaps.append((now - before["wall"]) - (clock.up - before["up"]))
     kept: Dict[str, object] = {"boot": clock.boot, "wall": now, "up": clock.up}
     drift, since = _worst(gaps, tolerance), clock.up
     if not drift and "drift" in before and "since" in before and clock.up - before["since"] < settle:
@@ -52,9 +50,17 @@ def as_kept(
     wall, up = note.get("wall"), note.get("up")
     if not isinstance(wall, float) or not isinstance(up, float) or "drift" in note or note.get("boot") != clock.boot:
         return False
-    if store_time is not None and abs(now - store_time) > tolerance:
-        return False
-    return 0 <= clock.up - up < age and abs((now - wall) - (clock.up - up)) <= tolerance
+    return 0 <= clock.up - up < age and not _worst(_gaps(now, store_time, clock, wall, up), tolerance)
+
+
+def _gaps(
+    now: float, store_time: Optional[float], clock: Optional[Clock], wall: Optional[float], up: Optional[float]
+) -> List[float]:
+    """By how much the wall clock differs from the store's own, and from the uptime since it showed `wall` at `up`."""
+    gaps = [now - store_time] if store_time is not None else []
+    if clock is not None and wall is not None and up is not None:
+        gaps.append((now - wall) - (clock.up - up))
+    return gaps
 
 
 def _worst(gaps: Sequence[float], tolerance: float) -> float:

@@ -220,14 +220,19 @@ def _written(one: object) -> Optional[Dict[str, object]]:
 
 def shortened(name: str) -> str:
     """`name`, or for a long one its beginning and a digest: names come from outside."""
-    return name if len(name) <= NAME_KEPT else f"{name[: NAME_KEPT - 17]}~{sha256(name.encode()).hexdigest()[:16]}"
+    return name if len(name) <= NAME_KEPT else _begun(name, name)
 
 
 def identity(ident: str) -> str:
     """A trigger's id, as it is kept: not too long, without what a URL in it names its user by, and still its own."""
     short = shortened(ident)
     kept = chain.masked(short)
-    return short if kept == short else f"{kept[: NAME_KEPT - 17]}~{sha256(ident.encode()).hexdigest()[:16]}"
+    return short if kept == short else _begun(kept, ident)
+
+
+def _begun(name: str, whole: str) -> str:
+    """The beginning of `name`, with a digest by which it stays the one of `whole`."""
+    return f"{name[: NAME_KEPT - 17]}~{sha256(whole.encode()).hexdigest()[:16]}"
 
 
 def shown_time(at: float) -> str:

@@ -77,8 +77,6 @@ class Pen:
     @property
     def left(self) -> Optional[Known]:
         """What is known once the transaction has ended well; what was known before it, where nobody asked."""
-        if self._now is not None and self._newest is not None:
-            self._now.seq, self._now.hash = self._newest
         return None if self._damaged else self._now or self._last
 
     # --- what is remembered
@@ -155,7 +153,6 @@ class Pen:
                 if chain.digest(entry) != entry.hash:
                     raise _changed(f"entry {entry.seq} is not what was written")
                 self._take(known, entry)
-                known.seq, known.hash = entry.seq, entry.hash
 
     def _start(self) -> Tuple[int, str]:
         if self._first is None:
@@ -177,6 +174,7 @@ class Pen:
         return note
 
     def _take(self, known: Known, entry: Entry) -> None:
+        known.seq, known.hash = entry.seq, entry.hash
         if entry.kind not in REMEMBERED:
             return
         if entry.service:
@@ -254,13 +252,13 @@ class Pen:
 
     def done(self) -> None:
         """Write what is to be kept beside the entries."""
-        if self._must:
-            self._kept.update(self._notes())
-        elif self._lags():
+        if self._must or self._lags():
             try:
                 self._kept.update(self._notes())
             except StoreError:
-                pass  # what this transaction did hangs on none of it; who decides by it is told
+                if self._must:
+                    raise
+                # else what this transaction did hangs on none of it; who decides by it is told
         for key, value in self._kept.items():
             self.rows.put_note(key, value)
 
@@ -285,7 +283,7 @@ class Pen:
         if known.fleet is not None and known.fleet_touched:
             notes[MEMORY] = known.fleet.as_dict()
         # whatever else is the same: by the mark, others see that these are other notes
-        known.checkpoint = {"seq": (self._newest or self._start())[0], "written": uuid4().hex}
+        known.checkpoint = {"seq": known.seq, "written": uuid4().hex}
         known.touched, known.fleet_touched = {}, False
         return {**notes, CHECKPOINT: known.checkpoint}
 
